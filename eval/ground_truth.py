@@ -1,0 +1,100 @@
+"""Ground truth in the layout of Oxford Buildings: four small text files a query.
+
+`NAME_query.txt` holds one line, `oxc1_PICTURE x1 y1 x2 y2`; `NAME_good.txt`, `NAME_ok.txt` and `NAME_junk.txt` hold
+one picture a line. Pictures are named by their path below the picture folder, without extension.
+https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+# Oxford's query files, and only they, carry this in front of the picture's name.
+QUERY_PREFIX = "oxc1_"
+BLANKS = " \t\r\n"
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked: the part `box` of the picture `image`."""
+
+    name: str
+    image: str
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom in pixels, left < right and top < bottom; it may reach past the picture's edge."""
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """A query and the pictures that a ranking is judged by; all others are negatives."""
+
+    query: Query
+    good: frozenset[str]
+    ok: frozenset[str]
+    junk: frozenset[str]
+
+    @property
+    def positives(self) -> frozenset[str]:
+        """Pictures that should be found, at least one."""
+        return self.good | self.ok
+
+
+def read_queries(folder: Path) -> list[Query]:
+    """Read every `*_query.txt` of a folder, in the order of their names.
+
+    Raises OSError where the folder or a file can't be read, ValueError where there is no query or one makes no sense.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder with ground truth")
+    files = sorted(folder.glob("*_query.txt"))
+    if not files:
+        raise ValueError(f"{folder} holds no query (no file called NAME_query.txt)")
+    return [read_query(file) for file in files]
+
+
+def read_query(file: Path) -> Query:
+    """Read one `NAME_query.txt`. Raises OSError or ValueError as `read_queries` does."""
+    lines = read_lines(file)
+    if len(lines) != 1:
+        raise ValueError(f"{file} holds {len(lines)} lines where a query is one: PICTURE x1 y1 x2 y2")
+    fields = lines[0].rsplit(maxsplit=4)  # from the right: a picture's name may hold spaces
+    try:
+        x1, y1, x2, y2 = (float(field) for field in fields[1:])
+    except ValueError:
+        raise ValueError(f"{file} says '{lines[0]}' where a query is: PICTURE x1 y1 x2 y2") from None
+    if not all(math.isfinite(value) for value in (x1, y1, x2, y2)) or x1 >= x2 or y1 >= y2:
+        raise ValueError(f"{file} has a box of no area: x1 y1 x2 y2 = {' '.join(fields[1:])}")
+    return Query(file.name.removesuffix("_query.txt"), fields[0].removeprefix(QUERY_PREFIX), (x1, y1, x2, y2))
+
+
+def read_ground_truth(folder: Path) -> list[GroundTruth]:
+    """Read queries with their good, ok and junk pictures, in the order of the queries' names.
+
+    Raises OSError where a file is missing, ValueError where a query has no positive, or a picture is positive and
+    junk at once. A name that one list holds twice counts once (Oxford's own all_souls_1_good.txt has one).
+    """
+    return [_judged(folder, query) for query in read_queries(folder)]
+
+
+def _judged(folder: Path, query: Query) -> GroundTruth:
+    prefix = folder / query.name
+    good, ok, junk = (frozenset(read_lines(Path(f"{prefix}_{kind}.txt"))) for kind in ("good", "ok", "junk"))
+    if not good | ok:
+        raise ValueError(f"{prefix}_good.txt and {prefix}_ok.txt name no picture: nothing could be found")
+    if both := (good | ok) & junk:
+        raise ValueError(f"{prefix}: {min(both)} is listed as positive and as junk")
+    return GroundTruth(query, good, ok, junk)
+
+
+def read_lines(file: Path) -> list[str]:
+    """Read a list of names as `compute_ap` does: blank lines, and blanks or CR around a name, are ignored.
+
+    Raises OSError where the file can't be read, ValueError where it is not UTF-8 text.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not text in UTF-8") from None
+    return [name for line in text.split("\n") if (name := line.strip(BLANKS))]
