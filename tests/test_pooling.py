@@ -290,7 +290,7 @@ def test_permuting_channels_permutes_the_vector(x, random):
 
 
 @settings(max_examples=50)
-@given(maps(smallest_side=3), st.sampled_from([2.0**-40, 0.3, 7.0, 2.0**40]))
+@given(maps(smallest_side=3), st.sampled_from([2.0**-90, 0.3, 7.0, 2.0**80]))
 def test_scaling(x, factor):
     scaled = outputs(x * np.float32(factor))
     for name, vector in outputs(x).items():
