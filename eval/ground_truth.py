@@ -1,7 +1,8 @@
 """Ground truth in the layout of Oxford Buildings: four small text files a query.
 
-`NAME_query.txt` holds one line, `oxc1_PICTURE x1 y1 x2 y2`; `NAME_good.txt`, `NAME_ok.txt` and `NAME_junk.txt` hold
-one picture a line. Pictures are named by their path below the picture folder, without extension.
+`NAME_query.txt` holds one line, `oxc1_PICTURE x1 y1 x2 y2`; `NAME_good.txt`, `NAME_ok.txt` and
+`NAME_junk.txt` hold one picture a line. Pictures are named by their path below the picture folder, without
+extension.
 https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/
 """
 
@@ -23,7 +24,7 @@ class Query:
     name: str
     image: str
     box: tuple[float, float, float, float]
-    """Left, top, right, bottom in pixels, left < right and top < bottom; it may reach past the picture's edge."""
+    """Left, top, right, bottom in pixels, left < right, top < bottom; may reach past the picture's edge."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class GroundTruth:
 def read_queries(folder: Path) -> list[Query]:
     """Read every `*_query.txt` of a folder, in the order of their names.
 
-    Raises OSError where the folder or a file can't be read, ValueError where there is no query or one makes no sense.
+    Raises OSError where a file can't be read, ValueError where there is no query or one makes no sense.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder with ground truth")
@@ -72,8 +73,8 @@ def read_query(file: Path) -> Query:
 def read_ground_truth(folder: Path) -> list[GroundTruth]:
     """Read queries with their good, ok and junk pictures, in the order of the queries' names.
 
-    Raises OSError where a file is missing, ValueError where a query has no positive, or a picture is positive and
-    junk at once. A name that one list holds twice counts once (Oxford's own all_souls_1_good.txt has one).
+    Raises OSError where a file is missing, ValueError where a query has no positive, or a picture is positive
+    and junk at once. A name that a list holds twice counts once (Oxford's own all_souls_1_good.txt has one).
     """
     return [_judged(folder, query) for query in read_queries(folder)]
 

@@ -1,0 +1,120 @@
+"""From features to rankings, one pure function a step: normalise, whiten, compare, expand, rank again.
+
+Everything is computed in float64. Features are float32, but the article's middle column (PCA to the full
+dimension, whitened) divides by the smallest standard deviations there are, and computed in float32 those are
+mostly rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+Floats = NDArray[np.float64]
+Ranking = NDArray[np.intp]
+
+# All that rounding to float32 can put along one direction of a vector of length 1.
+FLOAT32_NOISE = 2.0**-24
+# Two copies of a picture must tie, though BLAS may sum their products in another order: drop those digits.
+SIMILARITY_DECIMALS = 12
+
+
+def l2_normalise(X: NDArray[np.floating]) -> Floats:
+    """Scale each row of X (N, D) to length 1. A row of zeros has no direction and stays as it is."""
+    X = np.asarray(X, dtype=np.float64)
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    return X / np.where(lengths > 0, lengths, 1.0)
+
+
+class Whitening:
+    """Whitening PCA: rotate to the directions of largest variance and scale each to variance 1.
+
+    One fit serves every smaller dimension too: cut the columns of `transform`.
+    """
+
+    # 'full' takes the singular values of the vectors themselves and resolves a direction down to 1e-16 of the
+    # largest. 'covariance_eigh' works on their squares and sees no further than 1e-8: below that it invents
+    # directions and lengths, where the article's middle column is about nothing but the smallest ones. 'auto'
+    # would take a randomised solver for 128 of 4096. Fitting 5063 x 4096 on 2 cores takes 26 s by 'full', 8 s
+    # by 'covariance_eigh'; 5063 x 512 takes 0.4 s.
+    SOLVER = "full"
+
+    def fit(self, X: Floats, components: int) -> Self:
+        """Fit on X (N, D), rows of length 1, and keep `components` directions or as many as there can be.
+
+        Raises ValueError where X has fewer than 2 rows, or all are the same.
+        """
+        if len(X) < 2 or np.ptp(X, axis=0).max() < FLOAT32_NOISE:
+            raise ValueError(f"PCA can't be fitted on {len(X)} vectors that don't differ")
+        # N vectors less their mean span N - 1 directions: a further one would have no variance at all.
+        kept = min(components, len(X) - 1, X.shape[1])
+        self._pca = PCA(n_components=kept, whiten=True, svd_solver=self.SOLVER).fit(X)
+        return self
+
+    @property
+    def standard_deviations(self) -> Floats:
+        """Standard deviation along each direction kept, before scaling, falling."""
+        return np.sqrt(self._pca.explained_variance_)
+
+    @property
+    def noise_directions(self) -> int:
+        """How many directions, the last ones, hold nothing beyond what rounding to float32 puts there.
+
+        Whitening divides noise by noise along them.
+        """
+        return int(np.count_nonzero(self.standard_deviations < FLOAT32_NOISE))
+
+    def transform(self, X: Floats) -> Floats:
+        """Project X (N, D): (N, components), over the fitted set of mean 0 and variance 1."""
+        return self._pca.transform(X)
+
+
+def similarities(queries: Floats, database: Floats) -> Floats:
+    """Dot products (Q, N) of queries (Q, D) with the database (N, D): cosines, as the rows have length 1."""
+    return np.round(queries @ database.T, SIMILARITY_DECIMALS)
+
+
+def rank(scores: Floats) -> Ranking:
+    """Order the columns of scores (Q, N) for each row, largest first; equal ones in the database's order."""
+    return np.argsort(-scores, axis=1, kind="stable")
+
+
+def expansion_weights(kind: str, top: int) -> Floats:
+    """Weights (top,) of the best answers in an expanded query, the query's own weight being 1.
+
+    'average': all 1 (Chum et al., Total Recall, ICCV 2007). 'linear': 1 for the best, falling by 1/top at
+    each rank (the evaluation code of the article's author).
+    """
+    if kind == "average":
+        return np.ones(top)
+    if kind == "linear":
+        return 1.0 - np.arange(top) / top
+    raise ValueError(f"query expansion '{kind}' is none of: average, linear")
+
+
+def expand_queries(queries: Floats, database: Floats, ranking: Ranking, weights: Floats) -> Floats:
+    """Add to each query (Q, D) its best answers, weighted, and normalise: (Q, D).
+
+    `ranking` (Q, N) is what the plain queries gave, `weights` (k,) are the first k answers', k at most N.
+    """
+    best = database[ranking[:, : len(weights)]]
+    return l2_normalise(queries + np.einsum("k,qkd->qd", weights, best))
+
+
+def rerank_by_mean_subtraction(queries: Floats, database: Floats, ranking: Ranking, top: int) -> Ranking:
+    """Rank the first `top` answers again by what tells them apart; the rest keep their places.
+
+    The mean of a query's first answers is subtracted from them and from the query, all are normalised, and
+    the answers are ordered by dot product with the query, equal ones as before (an option in the evaluation
+    code of the article's author).
+    """
+    reranked = ranking.copy()
+    for query, order in zip(queries, reranked, strict=True):
+        best = database[order[:top]]
+        mean = best.mean(axis=0)
+        scores = similarities(l2_normalise((query - mean)[np.newaxis]), l2_normalise(best - mean))
+        order[:top] = order[:top][rank(scores)[0]]
+    return reranked

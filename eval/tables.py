@@ -1,0 +1,232 @@
+"""The article's tables with our figures beside its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROGRAM = "eval.tables"
+ARTICLE = Path(__file__).with_name("article.json")
+MODELS = ("pretrained", "finetuned")
+TITLES = {1: "which layer, and how many dimensions", 2: "what fine-tuning gains"}
+WIDTH = 100
+
+Scores = dict[tuple[str, str], dict[str, Any]]
+"""By layer and label of the dimension: dim, pca, map, noise_directions."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table: the article's, and the row of our scores that answers it."""
+
+    model: str
+    layer: str
+    label: str
+    article: float
+    ours: dict[str, Any]
+
+
+FIGURES: dict[str, Callable[[Cell], str]] = {
+    "article": lambda cell: f"{100 * cell.article:.2f} %",
+    "ours": lambda cell: f"{100 * cell.ours['map']:.2f} %",
+    "difference": lambda cell: f"{100 * (cell.ours['map'] - cell.article):+.2f}  ",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_options(arguments)
+    try:
+        run(options)
+    except ValueError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"{PROGRAM}: {error.strerror or error}: {error.filename or options.out}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    else:
+        return 0
+    return 1
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {PROGRAM}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
+        "at three dimensions each; Table 2: what fine-tuning gains. Prints the table and writes it to OUT as\n"
+        "Markdown and JSON.",
+        epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
+        "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"
+        "      --finetuned work/demo/ranks/finetuned/scores.json",
+    )
+    add = parser.add_argument
+    add("--table", type=int, choices=(1, 2), required=True, help="which of the article's tables")
+    add(
+        "--pretrained",
+        type=Path,
+        required=True,
+        metavar="JSON",
+        help="scores.json of the pre-trained network",
+    )
+    add("--finetuned", type=Path, metavar="JSON", help="scores.json of the fine-tuned network, for Table 2")
+    add("--out", type=Path, required=True, metavar="DIR", help="where the table goes")
+    add(
+        "--data-note",
+        metavar="TEXT",
+        help="what our figures were measured on, where that is not the article's network and data set",
+    )
+    options = parser.parse_args(arguments)
+    if (options.table == 2) != (options.finetuned is not None):
+        parser.error("--finetuned belongs to Table 2, and Table 2 needs it")
+    return options
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read the scores, write both forms of the table, and print the readable one."""
+    article = json.loads(ARTICLE.read_text(encoding="utf-8"))
+    scores = {"pretrained": read_scores(options.pretrained)}
+    if options.finetuned:
+        scores["finetuned"] = read_scores(options.finetuned)
+    cells = cells_of(article, options.table, scores)
+    markdown = as_markdown(article, options.table, cells, options.data_note)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_whole(options.out / f"table{options.table}.json", as_json(options.table, cells))
+    write_whole(options.out / f"table{options.table}.md", markdown)
+    print(markdown, end="")
+
+
+def read_scores(path: Path) -> Scores:
+    """Rows of a scores.json by layer and label of the dimension, those without expansion and re-ranking.
+
+    Raises OSError where it can't be read, ValueError where it is no scores.json.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        plain = [row for row in rows if row["query_expansion"] == row["rerank"] == "none"]
+        wanted = ("dim", "pca", "map", "noise_directions")
+        return {(row["layer"], row["label"]): {name: row[name] for name in wanted} for row in plain}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a scores.json of eval.score: {error!r}") from None
+
+
+def cells_of(article: dict[str, Any], table: int, scores: dict[str, Scores]) -> list[Cell]:
+    """The table's figures in reading order. Raises ValueError where our scores lack some.
+
+    Table 1 is all that the article gives for the pre-trained network; Table 2 what it gives for the
+    fine-tuned one, after the same of the pre-trained.
+    """
+    figures = article["map"]
+    models = MODELS[:table]
+    cells, lacking = [], []
+    for model in models:
+        for layer, given in figures[models[-1]].items():
+            for label in given:
+                if ours := scores[model].get((layer, label)):
+                    cells.append(Cell(model, layer, label, figures[model][layer][label], ours))
+                else:
+                    lacking.append(f"{layer} at {label} ({model})")
+    if lacking:
+        raise ValueError(f"Table {table} needs scores that eval.score has not made: {', '.join(lacking)}")
+    return cells
+
+
+def as_json(table: int, cells: Sequence[Cell]) -> str:
+    """The table for programs; mAP from 0 to 1."""
+    rows = [
+        ({"model": cell.model} if table == 2 else {})
+        | {"layer": cell.layer}
+        | {name: cell.ours[name] for name in ("dim", "pca", "map")}
+        | {"article": cell.article}
+        for cell in cells
+    ]
+    return json.dumps({"table": table, "rows": rows}, indent=1) + "\n"
+
+
+def as_markdown(article: dict[str, Any], table: int, cells: Sequence[Cell], data_note: str | None) -> str:
+    """The table for people: title, table, and what one must know to read it."""
+    used = {cell.label for cell in cells}
+    columns = [column for column in article["columns"] if column["label"] in used]
+    lines = [["mAP", "", *(column["heading"] for column in columns)]]
+    for model, layer in dict.fromkeys((cell.model, cell.layer) for cell in cells):
+        row = {cell.label: cell for cell in cells if (cell.model, cell.layer) == (model, layer)}
+        names = iter([layer if table == 1 else f"{layer}, {model}"])
+        for kind, show in FIGURES.items():
+            lines.append([next(names, ""), kind, *(show(row[column["label"]]) for column in columns)])
+    remarks = [*measured_on(article, data_note), *dimensions(columns, cells), *noise(cells)]
+    wrapped = [textwrap.fill(remark, WIDTH, break_long_words=False) for remark in remarks]
+    return "\n\n".join([f"# Table {table}: {TITLES[table]}", aligned(lines), *wrapped]) + "\n"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns stand under each other: the first two to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    to_left = [index < 2 for index in range(len(widths))]
+    rule = ["-" * (width - 1) + ("-" if i < 2 else ":") for i, width in enumerate(widths)]
+    rows = [" | ".join(map(padded, line, widths, to_left)) for line in (lines[0], rule, *lines[1:])]
+    return "\n".join(f"| {row} |" for row in rows)
+
+
+def padded(text: str, width: int, to_left: bool) -> str:
+    return text.ljust(width) if to_left else text.rjust(width)
+
+
+def measured_on(article: dict[str, Any], data_note: str | None) -> list[str]:
+    """Where the figures come from, and whether they can be compared at all."""
+    source = article["source"]
+    theirs = f"{article['network']} on {article['dataset']}"
+    remarks = [
+        f"Article: {source['author']}, {source['title']}, {source['date']}, {source['url']}: {theirs}."
+    ]
+    if data_note:
+        remarks.append(
+            f"Ours: {data_note.rstrip('.')}. This is not what the article measured ({theirs}), so the figures "
+            "are not comparable one by one: compare which rise and which fall."
+        )
+    return remarks
+
+
+def dimensions(columns: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> list[str]:
+    """How many dimensions our columns have, where not as many as the article's."""
+    remarks = []
+    for column in columns:
+        ours = sorted({cell.ours["dim"] for cell in cells if cell.label == column["label"]})
+        if ours != [column["dim"]]:
+            remarks.append(
+                f"{column['heading']}: {' or '.join(map(str, ours))} here, {column['dim']} in the article"
+            )
+    return [f"Dimensions: {'; '.join(remarks)}."] if remarks else []
+
+
+def noise(cells: Sequence[Cell]) -> list[str]:
+    """Which of our figures rest on directions that hold nothing but rounding."""
+    noisy = [
+        f"{cell.layer} {cell.ours['noise_directions']} of {cell.ours['dim']}"
+        for cell in cells
+        if cell.ours["noise_directions"]
+    ]
+    if not noisy:
+        return []
+    return [
+        f"PCA directions without variance beyond float32's rounding: {', '.join(noisy)}. Whitening makes that "
+        "rounding as large as everything else, and the figure says what it does to the ranking."
+    ]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside the file's place and move it in, so that nobody reads half of it."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
