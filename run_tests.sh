@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Set-up, then all tests. --caffe also builds Caffe's own test program and runs its tests for the CPU.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+usage() {
+    cat <<'HELP'
+Usage: ./run_tests.sh [--caffe] [pytest arguments]
+
+Installs what is missing, lints, runs every test in tests/. With arguments, pytest gets them: ./run_tests.sh -k split
+  --caffe  also build Caffe's own tests and run those for the CPU (1162)
+OXFORD_SAMPLE=DIR names a folder with jpg/ and gt/ of Oxford5k photographs; tests on them skip without it.
+HELP
+}
+
+caffe=no
+case ${1:-} in
+    -h | --help) usage && exit ;;
+    --caffe) caffe=yes && shift ;;
+esac
+
+tools/setup.sh
+source "${CAFFE_PREFIX:-.caffe}/env.sh"
+shellcheck -x run_all.sh run_tests.sh tools/*.sh tools/caffe/*.sh .ci/run
+ruff check --quiet .
+ruff format --quiet --check .
+[[ $caffe == no ]] || tools/caffe/build.sh --test
+python -m pytest -c tests/pytest.ini --rootdir . "$@"
