@@ -59,6 +59,7 @@ def map_ordered(
     *,
     jobs: int,
     what: str,
+    total: int | None = None,
     executor: Executor | None = None,
 ) -> Iterator[Result]:
     """Yield function(item) for every item, in the items' order, computed by `jobs` processes.
@@ -68,12 +69,14 @@ def map_ordered(
     and items are drawn as they are needed, so half a million of them cost no memory. With jobs=1 all runs in
     this process.
 
-    `what` names the work in the progress display: a bar where stderr is a terminal, else a line now and then.
+    `what` names the work in the progress display: a bar where stderr is a terminal, else a line now and then;
+    `total` is how many items there are, where `items` has no len().
     `executor` takes the place of the pool of processes (jobs then only says how much to have under way).
     An exception of `function` comes out here; closing the generator or Ctrl-C drops what has not begun and
     waits for the chunks under way (about 0.1 s each, or one item's time). Raises OSError when a worker dies.
     """
-    total = len(items) if isinstance(items, Sized) else None
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     if total is not None:
         jobs = max(1, min(jobs, total))
     with _Progress(what, total) as progress:
@@ -84,6 +87,31 @@ def map_ordered(
         for result in results:
             progress.advance()
             yield result
+
+
+def run_program(name: str, run: Callable[[], int]) -> int:
+    """Call run and return a program's exit status, turning what went wrong into one sentence on stderr.
+
+    ValueError and OSError give 1, Ctrl-C 130. SIGTERM (143) unwinds as Ctrl-C does: half-written files go.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file name need not be valid UTF-8
+    try:
+        return run()
+    except (OSError, ValueError) as error:
+        print(f"{name}: {one_sentence(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def one_sentence(error: Exception) -> str:
+    """What an error says to a reader: 'No space left on device: a.jpg' for the system's, else its words."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
 
 
 def _map_in_processes(

@@ -1,0 +1,95 @@
+"""What a class folder is, which files in it are pictures, and how an augmented copy is named.
+
+A data set is a folder of class folders, each holding one class's pictures. Names that begin with a dot are
+nobody's (a shell's * passes them over too): our own half-written files are among them.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+
+from natsort import natsorted
+
+# What both Pillow and the OpenCV behind Caffe's convert_imageset read, by extension.
+FORMAT_OF_SUFFIX = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+}
+
+# The original's extension is part of a copy's name: a.jpg and a.png then can't claim the same copies, and no
+# photograph a user brings is called like that.
+_COPY = re.compile(rf"aug_(.+(?:{'|'.join(map(re.escape, FORMAT_OF_SUFFIX))}))_(\d+)\.jpg", re.I | re.S)
+
+
+def copy_name(original: str, number: int) -> str:
+    """Name of an original's augmented copy: ('a.png', 3) -> 'aug_a.png_3.jpg'."""
+    return f"aug_{original}_{number}.jpg"
+
+
+def original_of(name: str) -> str:
+    """Name of the photograph that a picture shows: an augmented copy's original, else the picture's own."""
+    match = _COPY.fullmatch(name)
+    return match[1] if match else name
+
+
+def is_copy(name: str) -> bool:
+    """True for the name of an augmented copy, whether its original is still there or not."""
+    return original_of(name) != name
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The class folders of a data set in natural order (class2 before class10).
+
+    Raises OSError when the folder can't be listed, ValueError when it has no folders.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise ValueError(
+            f"{folder} has no class folders: each class's pictures belong in a folder of their own"
+        )
+    return [folder / name for name in natsorted(names)]
+
+
+def picture_names(class_folder: Path) -> list[str]:
+    """Names of one folder's picture files (by extension), sorted. Raises ValueError when there are none."""
+    with os.scandir(class_folder) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".")
+            and PurePath(entry.name).suffix.lower() in FORMAT_OF_SUFFIX
+            and entry.is_file()
+        )
+    if not names:
+        raise ValueError(f"class folder {class_folder} has no pictures: add some or remove the folder")
+    return names
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; what is written there takes path's place if all went well.
+
+    The file that had the name is replaced, never written to: it may be a hard link to somebody's original.
+    Raises OSError, with the file's name where the system left it out (a full disk).
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise
