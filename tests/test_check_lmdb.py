@@ -1,0 +1,154 @@
+"""tools.check_lmdb on databases that Caffe's own convert_imageset makes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+
+from tools.check_lmdb import main, read_list
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 30 photographs of noise and shapes, list.txt and the database `db` made from it."""
+    folder = tmp_path_factory.mktemp("lmdb with a space")
+    random = np.random.default_rng(0)
+    lines = []
+    for i in range(30):
+        height, width = random.integers(40, 400, 2)
+        rough = random.integers(0, 256, (5, 4, 3), dtype=np.uint8)
+        name = f"picture {i}.{'png' if i % 5 == 0 else 'jpg'}"
+        cv2.imwrite(str(folder / name), cv2.resize(rough, (int(width), int(height))))
+        lines.append(f"{folder / name} {i % 3}\n")
+    (folder / "list.txt").write_text("".join(lines))
+    convert(folder, "list.txt", "db")
+    return folder
+
+
+def convert(folder: Path, listed: str, database: str, *options: str, root: str = "") -> None:
+    sizes = ["--resize_height=64", "--resize_width=48"]
+    command = ["convert_imageset", *sizes, *options, root, folder / listed, folder / database]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def run(capsys: pytest.CaptureFixture, *arguments: object, size: str = "64x48") -> tuple[int, str]:
+    status = main([*map(str, arguments), "--size", size])
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_every_entry_of_a_right_database(made, capsys) -> None:
+    assert run(capsys, made / "db", made / "list.txt", "--sample", "1000") == (
+        0,
+        f"{made}/db: 30 entries as listed, 30 decoded and right\n",
+    )
+
+
+def test_encoded_entries(made, capsys) -> None:
+    convert(made, "list.txt", "encoded", "--encoded", "--encode_type=png")
+    assert run(capsys, made / "encoded", made / "list.txt")[0] == 0
+
+
+def test_names_below_a_root(made, capsys) -> None:
+    text = (made / "list.txt").read_text().replace(f"{made}/", "")
+    (made / "relative.txt").write_text(text)
+    convert(made, "relative.txt", "relative", root=f"{made}/")
+    assert run(capsys, made / "relative", made / "relative.txt", "--root", f"{made}/")[0] == 0
+    assert "No such file" in run(capsys, made / "relative", made / "relative.txt")[1]
+
+
+def test_a_picture_that_convert_imageset_left_out_is_named(made, capsys) -> None:
+    lines = (made / "list.txt").read_text().splitlines(keepends=True)
+    (made / "no picture.jpg").write_text("not a picture")
+    (made / "holes.txt").write_text("".join([*lines[:7], f"{made}/no picture.jpg 0\n", *lines[7:]]))
+    convert(made, "holes.txt", "holes")
+    status, said = run(capsys, made / "holes", made / "holes.txt")
+    assert status == 1
+    assert said == (
+        f"check_lmdb: {made}/holes has 30 entries where the list has 31; not there: {made}/no picture.jpg\n"
+    )
+
+
+def change(made: Path, name: str, number: int, **fields: object) -> Path:
+    """A copy of the database with other values in one entry."""
+    changed = made / name
+    changed.mkdir()
+    with lmdb.open(str(made / "db"), readonly=True) as source:
+        source.copy(str(changed))
+    with lmdb.open(str(changed)) as database, database.begin(write=True) as transaction:
+        key = [key for key, _ in transaction.cursor()][number]
+        datum = caffe_pb2.Datum.FromString(transaction.get(key))
+        for field, value in fields.items():
+            setattr(datum, field, value)
+        transaction.put(key, datum.SerializeToString())
+    return changed
+
+
+def test_a_wrong_label(made, capsys) -> None:
+    status, said = run(capsys, change(made, "label", 4, label=7), made / "list.txt")
+    assert status == 1
+    assert "picture 4.jpg: its label is 7, the list says 1" in said
+
+
+def test_another_picture_under_the_name(made, capsys) -> None:
+    with lmdb.open(str(made / "db"), readonly=True) as database, database.begin() as transaction:
+        third = caffe_pb2.Datum.FromString([value for _, value in transaction.cursor()][3])
+    status, said = run(capsys, change(made, "picture", 4, data=third.data), made / "list.txt")
+    assert status == 1
+    assert "picture 4.jpg: it is not that picture (mean difference" in said
+
+
+def test_data_of_another_length(made, capsys) -> None:
+    status, said = run(capsys, change(made, "short", 0, data=b"123"), made / "list.txt")
+    assert status == 1
+    assert "its shape is (0, 0, 0), not (64, 48, 3)" in said
+
+
+def test_another_size(made, capsys) -> None:
+    status, said = run(capsys, made / "db", made / "list.txt", size="48x64")
+    assert status == 1
+    assert "its shape is (64, 48, 3), not (48, 64, 3)" in said
+
+
+def test_a_database_from_another_list(made, capsys) -> None:
+    lines = (made / "list.txt").read_text().splitlines(keepends=True)
+    (made / "other.txt").write_text("".join(reversed(lines)))
+    status, said = run(capsys, made / "db", made / "other.txt")
+    assert status == 1
+    assert "made from another list" in said
+
+
+def test_lists(tmp_path) -> None:
+    (tmp_path / "list").write_text("a b/c d.jpg 12\n/x.jpg 0\n")
+    assert read_list(tmp_path / "list") == [("a b/c d.jpg", 12), ("/x.jpg", 0)]
+    for text, said in [("a.jpg 1\nb.jpg\n", "line 2"), ("a.jpg -1\n", "line 1"), ("", "lists no pictures")]:
+        (tmp_path / "list").write_text(text)
+        with pytest.raises(ValueError, match=said):
+            read_list(tmp_path / "list")
+
+
+@pytest.mark.parametrize("missing", ["db", "list.txt"])
+def test_missing_files(made, capsys, missing) -> None:
+    paths = {"db": made / "db", "list.txt": made / "list.txt", missing: made / "none"}
+    status, said = run(capsys, paths["db"], paths["list.txt"])
+    assert status == 1
+    assert "none" in said and "No such file or directory" in said
+
+
+def test_a_folder_that_is_no_database(made, tmp_path, capsys) -> None:
+    status, said = run(capsys, tmp_path, made / "list.txt")
+    assert status == 1
+    assert f"{tmp_path} can't be read as an LMDB" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_as_a_program(made) -> None:
+    command = [sys.executable, "-m", "tools.check_lmdb", made / "db", made / "list.txt", "--size=64x48"]
+    assert subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,263 @@
+"""tools.fill_prototxt: the arithmetic by its definition, the files by Caffe training from them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import caffe
+import lmdb
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.fill_prototxt import (
+    Data,
+    classifier,
+    exact_batch,
+    fill_net,
+    freeze_all_but_last,
+    main,
+    read_classes,
+    scale_schedule,
+)
+from tools.rename_blobs import read_net, read_prototxt
+
+ROOT = Path(__file__).parent.parent
+VGG16 = ROOT / "prototxt" / "vgg16"
+
+
+SMALL_NET = """
+name: "small"
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { crop_size: 6 mirror: true } data_param { source: "?" batch_size: 5 backend: LMDB } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
+  transform_param { crop_size: 6 } data_param { source: "?" batch_size: 6 backend: LMDB } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "prelu" type: "PReLU" bottom: "conv" top: "conv" }
+layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
+layer { name: "fc8_magic" type: "InnerProduct" bottom: "conv" top: "fc8_magic"
+  param { lr_mult: 10 } param { lr_mult: 20 }
+  inner_product_param { num_output: 99 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc8_magic" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc8_magic" bottom: "label" top: "accuracy"
+  include { phase: TEST } }
+"""
+SMALL_SOLVER = """
+net: "train_val.prototxt" test_iter: 1 test_interval: 50 base_lr: 0.1 lr_policy: "step" gamma: 0.1
+stepsize: 40 display: 10 max_iter: 100 momentum: 0.9 snapshot: 50 snapshot_prefix: "../models/snap"
+solver_mode: GPU
+"""
+
+
+def fill_lmdb(path: Path, count: int) -> Path:
+    random = np.random.default_rng(count)
+    with lmdb.open(str(path), map_size=1 << 24) as database, database.begin(write=True) as transaction:
+        for i in range(count):
+            picture = random.integers(0, 256, 3 * 8 * 8, dtype=np.uint8).tobytes()
+            datum = caffe_pb2.Datum(channels=3, height=8, width=8, data=picture, label=i % 3)
+            transaction.put(f"{i:08}".encode(), datum.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder with net/, train_lmdb (20 pictures), val_lmdb (21), mean.binaryproto and classes.csv (3)."""
+    net = tmp_path / "net"
+    net.mkdir()
+    (net / "train_val.prototxt").write_text(SMALL_NET)
+    (net / "solver.prototxt").write_text(SMALL_SOLVER)
+    (net / "deploy.prototxt").write_text("# as it is\n")
+    fill_lmdb(tmp_path / "train_lmdb", 20)
+    fill_lmdb(tmp_path / "val_lmdb", 21)
+    command = ["compute_image_mean", tmp_path / "train_lmdb", tmp_path / "mean.binaryproto"]
+    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "classes.csv").write_text("number,name\n0,a\n1,b\n2,c\n")
+    return tmp_path
+
+
+def arguments(inputs: Path, *more: str, **changed: object) -> list[str]:
+    given_paths = {
+        "net": inputs / "net",
+        "out": inputs / "out" / "prototxt",
+        "train_lmdb": inputs / "train_lmdb",
+        "val_lmdb": inputs / "val_lmdb",
+        "mean": inputs / "mean.binaryproto",
+        "classes": inputs / "classes.csv",
+    } | changed
+    return [f"--{name.replace('_', '-')}={value}" for name, value in given_paths.items()] + list(more)
+
+
+def filled_solver(path: Path) -> caffe_pb2.SolverParameter:
+    solver = caffe_pb2.SolverParameter()
+    read_prototxt(path, solver)
+    return solver
+
+
+@given(images=st.integers(1, 5000), wanted=st.integers(1, 400))
+def test_exact_batch_is_the_largest_divisor_not_above(images, wanted) -> None:
+    assert exact_batch(images, wanted) == max(n for n in range(1, wanted + 1) if images % n == 0)
+
+
+def test_the_articles_values() -> None:
+    """52 x 4005 is the number of validation images, and the solver has the article's figures."""
+    data = Data(Path("/t"), Path("/v"), Path("/m"), classes=680, val_images=208260)
+    net, test_iter = fill_net(read_net(VGG16 / "train_val.prototxt"), data)
+    solver = filled_solver(VGG16 / "solver.prototxt")
+    assert [test_iter] == list(solver.test_iter) == [4005]
+    batches = [layer.data_param.batch_size for layer in net.layer if layer.type == "Data"]
+    assert batches == [64, 52]
+    assert [layer.transform_param.crop_size for layer in net.layer if layer.type == "Data"] == [224, 224]
+    assert [layer.transform_param.mirror for layer in net.layer if layer.type == "Data"] == [True, False]
+    last = classifier(net)
+    assert (last.name, last.inner_product_param.num_output) == ("fc8_magic", 680)
+    assert [(param.lr_mult, param.decay_mult) for param in last.param] == [(10, 1), (20, 0)]
+    assert round(last.inner_product_param.weight_filler.std, 6) == 0.01
+    figures = (solver.base_lr, solver.gamma, solver.momentum, solver.weight_decay)
+    assert tuple(round(figure, 6) for figure in figures) == (0.001, 0.1, 0.9, 0.0005)
+    counts = (solver.stepsize, solver.display, solver.test_interval, solver.snapshot, solver.max_iter)
+    assert counts == (20000, 1000, 5000, 5000, 50000)
+
+
+def test_the_schedule_keeps_its_shape() -> None:
+    solver = filled_solver(VGG16 / "solver.prototxt")
+    solver.stepvalue[:] = [30000, 40000]
+    scale_schedule(solver, 500)
+    counts = (solver.stepsize, solver.display, solver.test_interval, solver.snapshot, solver.max_iter)
+    assert counts == (200, 10, 50, 50, 500)
+    assert list(solver.stepvalue) == [300, 400]
+    scale_schedule(solver, 3)
+    assert (solver.stepsize, solver.display, solver.snapshot) == (1, 1, 1)
+
+
+def test_everything_is_filled_in(inputs, capsys) -> None:
+    options = ("--max-iter=10", "--base-lr=0.25", "--seed=7", "--solver-mode=CPU", "--train-batch=4")
+    assert main(arguments(inputs, *options)) == 0
+    out = inputs / "out" / "prototxt"
+    assert capsys.readouterr().out == f"{out}: 3 classes, 21 validation images = 3 x test_iter 7\n"
+    net = read_net(out / "train_val.prototxt")
+    for layer, source, batch in zip(net.layer[:2], ("train_lmdb", "val_lmdb"), (4, 3), strict=True):
+        assert layer.data_param.source == str(inputs / source)
+        assert layer.data_param.batch_size == batch
+        assert layer.transform_param.mean_file == str(inputs / "mean.binaryproto")
+    assert classifier(net).inner_product_param.num_output == 3
+    solver = filled_solver(out / "solver.prototxt")
+    assert solver.net == str(out / "train_val.prototxt")
+    assert solver.snapshot_prefix == str(inputs / "out" / "models" / "snap")
+    assert (solver.base_lr, solver.random_seed, solver.solver_mode) == (
+        0.25,
+        7,
+        solver.SolverMode.Value("CPU"),
+    )
+    assert (solver.max_iter, solver.stepsize, solver.test_interval, list(solver.test_iter)) == (10, 4, 5, [7])
+    assert (out / "deploy.prototxt").read_text() == "# as it is\n"
+    last = filled_solver(out / "solver_last.prototxt")
+    assert last.net == str(out / "train_val_last.prototxt")
+    assert last.snapshot_prefix == f"{solver.snapshot_prefix}last"
+    assert not list(out.glob("*.part"))
+
+
+@pytest.mark.parametrize("variant", ["", "_last"])
+def test_caffe_trains_from_the_files(inputs, variant) -> None:
+    """All layers learn from train_val, only fc8_magic from train_val_last: Caffe's weights say which."""
+    assert main(arguments(inputs, "--max-iter=4", "--seed=1", "--solver-mode=CPU")) == 0
+    out = inputs / "out" / "prototxt"
+    caffe.set_mode_cpu()
+    solver = caffe.get_solver(str(out / f"solver{variant}.prototxt"))
+    before = {name: [blob.data.copy() for blob in blobs] for name, blobs in solver.net.params.items()}
+    solver.step(4)
+    changed = {
+        name
+        for name, blobs in solver.net.params.items()
+        if any((old != blob.data).any() for old, blob in zip(before[name], blobs, strict=True))
+    }
+    assert changed == ({"fc8_magic"} if variant else {"conv", "prelu", "scale", "fc8_magic"})
+    assert (inputs / "out" / "models").is_dir()
+
+
+def test_frozen_vgg16_differs_in_learning_rates_alone() -> None:
+    net = read_net(VGG16 / "train_val.prototxt")
+    frozen = freeze_all_but_last(net)
+    rates = {layer.name: [param.lr_mult for param in layer.param] for layer in frozen.layer if layer.param}
+    assert rates.pop("fc8_magic") == [10, 20]
+    assert len(rates) == 15 and all(rate == [0, 0] for rate in rates.values())
+    for layer, original in zip(frozen.layer, net.layer, strict=True):
+        for param, original_param in zip(layer.param, original.param, strict=True):
+            param.lr_mult = original_param.lr_mult
+    assert frozen == net
+
+
+def test_classes(tmp_path) -> None:
+    assert read_classes("680") == 680
+    listed = tmp_path / "classes.csv"
+    for text, count in [("number,name\n0,a\n1,b\n", 2), ('1,"b, c"\n0,a\n', 2)]:
+        listed.write_text(text)
+        assert read_classes(str(listed)) == count
+    for text, said in [("0,a\n2,b\n", "not 0 to 1"), ("0,a\n", "at least two"), ("", "at least two")]:
+        listed.write_text(text)
+        with pytest.raises(ValueError, match=said):
+            read_classes(str(listed))
+    with pytest.raises(ValueError, match="at least two"):
+        read_classes("1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"train_lmdb": "none"}, "none can't be read as an LMDB: No such file or directory"),
+        ({"mean": "none"}, "none is not a file (compute_image_mean makes the mean)"),
+        ({"net": "none"}, "No such file or directory: none/train_val.prototxt"),
+        ({"classes": "none"}, "No such file or directory: none"),
+    ],
+)
+def test_missing_files(inputs, capsys, changed, said) -> None:
+    assert main(arguments(inputs, **changed)) == 1
+    assert capsys.readouterr().err == f"fill_prototxt: {said}\n"
+    assert not (inputs / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("num_output: 99", "num_outputs: 99", r"train_val.prototxt, line 13: .*num_outputs"),
+        ('"SoftmaxWithLoss"', '"HingeLoss"', "0 SoftmaxWithLoss layers"),
+        ("phase: TEST }\n  transform", "phase: TRAIN }\n  transform", "phase: TRAIN } and has 2"),
+        ('"InnerProduct" bottom', '"Convolution" bottom', "doesn't come from an InnerProduct"),
+    ],
+)
+def test_a_network_that_does_not_fit(inputs, capsys, old, new, said) -> None:
+    assert old in SMALL_NET
+    (inputs / "net" / "train_val.prototxt").write_text(SMALL_NET.replace(old, new))
+    assert main(arguments(inputs)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fill_prototxt: ") and error.count("\n") == 1
+    assert re.search(said, error)
+
+
+def test_an_empty_database(inputs, capsys) -> None:
+    assert main(arguments(inputs, val_lmdb=fill_lmdb(inputs / "empty", 0))) == 1
+    assert capsys.readouterr().err == f"fill_prototxt: {inputs}/empty is empty\n"
+
+
+def test_a_target_that_cannot_be_written(inputs, capsys) -> None:
+    (inputs / "file").write_text("")
+    assert main(arguments(inputs, out=inputs / "file" / "out")) == 1
+    assert capsys.readouterr().err == f"fill_prototxt: Not a directory: {inputs}/file/out\n"
+
+
+def test_as_a_program(inputs) -> None:
+    command = [sys.executable, "-m", "tools.fill_prototxt", *arguments(inputs)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    made = sorted(path.name for path in (inputs / "out" / "prototxt").iterdir())
+    assert made == [
+        "deploy.prototxt",
+        "solver.prototxt",
+        "solver_last.prototxt",
+        "train_val.prototxt",
+        "train_val_last.prototxt",
+    ]
+    text_format.Parse((inputs / "out/prototxt/train_val.prototxt").read_text(), caffe_pb2.NetParameter())
