@@ -79,8 +79,8 @@ read_profile() {
         name=${BASH_REMATCH[1]} value=${BASH_REMATCH[3]:-${BASH_REMATCH[2]//\"/}}
         [[ -v SETTINGS[$name] ]] ||
             die "$1:$number: no setting is called $name; there are: $(printf '%s\n' "${!SETTINGS[@]}" | sort | paste -sd' ')"
-        value=$(expanded "$value") || die "$1:$number: $value names a setting that there is not"
-        printf -v "$name" '%s' "$value"
+        printf -v "$name" '%s' "$(expanded "$value")"
+        [[ -n ${!name} || -z $value ]] || die "$1:$number: $value names a setting that there is not"
     done <"$1"
 }
 

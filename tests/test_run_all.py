@@ -1,0 +1,124 @@
+"""run_all.sh's options and profiles, up to the point where the stages' own programs take over."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STAGES = "setup data check augment rename split lmdb mean prototxt finetune extract score tables".split()
+TRAINING = {"check", "augment", "rename", "split", "lmdb", "mean", "finetune"}
+
+
+def run_all(*options: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "DATA_DIR"}
+    return subprocess.run(
+        [ROOT / "run_all.sh", *options], capture_output=True, text=True, cwd=cwd, env=environment, timeout=60
+    )
+
+
+def stages_shown(output: str) -> list[str]:
+    lines = output.splitlines()
+    return [after.split()[0] for line, after in zip(lines, lines[1:], strict=False) if line.startswith("───")]
+
+
+def test_list_names_the_stages_in_order() -> None:
+    listed = run_all("--list").stdout.split()
+    assert [stage for stage in listed if stage in STAGES] == STAGES
+
+
+@pytest.mark.parametrize("profile", ["demo", "article"])
+def test_dry_run_prints_the_complete_plan(profile: str) -> None:
+    done = run_all("--profile", profile, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert [stage for stage in stages_shown(done.stdout) if stage in STAGES] == STAGES
+    for command in (
+        "eval.extract",
+        "eval.score",
+        "tools/finetune.sh",
+        "tools/make_lmdb.sh",
+        "data_prep.augment",
+    ):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("profile", ["demo", "article"])
+def test_table_1_touches_no_training_data(profile: str) -> None:
+    done = run_all("--profile", profile, "--table", "1", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert not TRAINING & set(stages_shown(done.stdout))
+    assert "finetuned" not in done.stdout
+    assert "landmarks" not in done.stdout.replace("The data: landmarks", "")
+
+
+def test_from_to_and_only_choose_stages() -> None:
+    assert stages_shown(run_all("--dry-run", "--from", "lmdb", "--to", "prototxt").stdout) == [
+        "lmdb",
+        "mean",
+        "prototxt",
+    ]
+    assert stages_shown(run_all("--dry-run", "--only", "split").stdout) == ["split"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        (["--fram"], 2, "unknown option --fram"),
+        (["--from", "nowhere"], 2, "there is no stage nowhere"),
+        (["--from"], 2, "--from needs a value"),
+        (["--from", "score", "--to", "data"], 2, "--from score comes after --to data"),
+        (["--table", "7"], 2, "--table takes"),
+        (["--gpu", "a,b"], 2, "--gpu takes numbers such as 0,1"),
+        (["--profile", "nothing"], 1, "there is no profile nothing"),
+    ],
+)
+def test_wrong_options_are_one_sentence(options: list[str], status: int, sentence: str) -> None:
+    done = run_all(*options)
+    assert done.returncode == status
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("NUM_WANTD=9\n", ":1: no setting is called NUM_WANTD"),
+        ("# a comment\nrm -rf x\n", ":2: expected NAME=value"),
+        ("NUM_WANTED=$(touch made)\n", ":1: expected NAME=value"),
+        ("NUM_WANTED=$OTHER\n", ":1: $OTHER names a setting that there is not"),
+    ],
+)
+def test_a_profile_with_a_mistake_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "mine").write_text(text)
+    done = run_all("--profile", "mine", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_profile_is_settings_not_a_script(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text('TRAIN_PICTURES="$(touch made) `touch made`"\n')
+    run_all("--profile", "mine", "--dry-run", cwd=tmp_path)
+    assert not list(tmp_path.rglob("made")) and not (ROOT / "made").exists()
+
+
+def test_a_profile_of_ones_own_with_paths_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "my run").write_text(
+        'DATABASE="$HOME/my photographs"\nGROUND_TRUTH=gt # mine\nNUM_WANTED=12\n'
+    )
+    done = run_all("--profile", "my run", "--work", "somewhere else", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"--images '{Path.home()}/my photographs'" in done.stdout
+    assert f"'{tmp_path}/somewhere else/results'" in done.stdout
+    assert "--num-wanted 12" in done.stdout
+    assert not (tmp_path / "somewhere else").exists()
+
+
+def test_a_folder_with_other_files_is_not_taken_for_work(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("x")
+    done = run_all("--work", str(tmp_path), "--only", "split")
+    assert done.returncode == 1
+    assert "holds files that are not a run's" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
