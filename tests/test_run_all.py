@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-STAGES = "setup data check augment rename split lmdb mean prototxt finetune extract score tables".split()
+STAGES = ["setup", "data", "check", "augment", "rename", "split", "lmdb", "mean"]
+STAGES += ["prototxt", "finetune", "extract", "score", "tables"]
 TRAINING = {"check", "augment", "rename", "split", "lmdb", "mean", "finetune"}
 
 
@@ -20,7 +22,7 @@ def run_all(*options: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
 
 def stages_shown(output: str) -> list[str]:
     lines = output.splitlines()
-    return [after.split()[0] for line, after in zip(lines, lines[1:], strict=False) if line.startswith("───")]
+    return [after.split()[0] for line, after in pairwise(lines) if line.startswith("───")]
 
 
 def test_list_names_the_stages_in_order() -> None:

@@ -1,4 +1,4 @@
-"""The machinery under run_all.sh, on small shell scripts: what is run again, what is not, what a stop leaves."""
+"""The machinery under run_all.sh, on small scripts: what runs again, what does not, what a stop leaves."""
 
 import os
 import signal
@@ -132,7 +132,9 @@ def test_a_missing_input_is_a_sentence(tmp_path: Path) -> None:
 
 SLOW = """
 stage one "x" && step "$W/a" : in -- bash -c '
-    mkdir -p work/a; echo "found: $(ls work/a)" >>seen; touch work/a/half; [[ -f fast ]] || sleep 30; touch work/a/whole'
+    mkdir -p work/a; echo "found: $(ls work/a)" >>seen; touch work/a/half
+    [[ -f fast ]] || sleep 30
+    touch work/a/whole'
 """
 
 
