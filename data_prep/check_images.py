@@ -1,0 +1,323 @@
+"""Find the pictures that would spoil a training set, in a folder of pictures or of (nested) class folders.
+
+Every file is read and decoded once. Reported, one line a file with the reason, are:
+
+  unreadable  the system can't read it, or its decoder gives up on it
+  empty       a file of zero bytes, or a class folder without a single good picture
+  not-image   no picture format known
+  truncated   the end of the data is missing
+  channels    not three 8-bit channels: grey, palette, CMYK, alpha, 16 bits
+  extension   the name promises another format than the data has, or none that Caffe's convert_imageset reads
+
+How truncation is found: most decoders report that the data ended before the picture did. A JPEG that was cut
+and then closed with an end marker, or that was decoded half and saved anew, passes every decoder; where its
+data ran out it shows flat grey of 128. So a picture whose last 8 rows or more are 128 (give or take 1) in all
+channels from edge to edge counts as truncated too. What this may miss: a cut that costs less than 8 rows, a
+progressive JPEG cut after its first pass and closed (it is blurred, not grey), fill colours other than grey,
+and damage in the middle of a JPEG, which shifts colours but ends well. A picture with an honest border of
+just this grey at its lower edge is reported wrongly.
+
+--fix saves what can be saved by encoding it anew: three channels (alpha over white), the format of its
+extension (.jpg is appended to a name without a picture's extension). --quarantine moves what is still bad
+into a folder aside, below its class folder's name. No file is ever written to, only replaced or moved, so
+hard links elsewhere keep their data. Names that begin with a dot are passed over.
+
+The exit status is 0 only if nothing bad is left in place.
+"""
+
+import argparse
+import csv
+import errno
+import io
+import os
+import shutil
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from data_prep.parallel import add_jobs_option, map_ordered, run_program
+from data_prep.pictures import FORMAT_OF_SUFFIX, written_beside
+
+GREY_ROWS = 8
+GREY_IS_128_IN = ("RGB", "L", "CMYK")
+SAVED_QUALITY = 95
+REPORT_HEADER = ("file", "problem", "reason", "done")
+
+CHANNELS = {
+    "1": "black and white",
+    "L": "grey, one channel",
+    "LA": "grey with alpha",
+    "P": "palette",
+    "PA": "palette with alpha",
+    "CMYK": "CMYK, four channels",
+    "RGBA": "alpha, four channels",
+    "RGBa": "alpha, four channels",
+    "I;16": "grey of 16 bits",
+    "I;16B": "grey of 16 bits",
+    "I": "grey of 32 bits",
+    "F": "grey of floating point numbers",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is the matter with one file: problems and their reasons (none: a good file), and what was done."""
+
+    path: Path
+    problems: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    done: str = "left"
+
+
+def check_file(path: Path) -> Finding:
+    """Decode one file and say what is wrong with it. Never raises for what is in the file."""
+    return _check(path)[0]
+
+
+def fix_file(path: Path) -> Finding:
+    """check_file, and where a whole picture is bad only in its channels or name, put a good one in its place.
+
+    Raises OSError when the good one can't be written.
+    """
+    finding, picture, data = _check(path)
+    if picture is None or not finding.problems:
+        return finding
+    target = path if path.suffix.lower() in FORMAT_OF_SUFFIX else path.with_name(f"{path.name}.jpg")
+    wanted = FORMAT_OF_SUFFIX[target.suffix.lower()]
+    if target != path and target.exists():
+        return replace(finding, reasons=(*finding.reasons, f"can't be fixed: {target.name} is there already"))
+    with written_beside(target) as part:
+        if finding.problems == ("extension",) and _format(picture) == wanted:
+            part.write_bytes(data)
+        else:
+            options = {"quality": SAVED_QUALITY} if wanted in ("JPEG", "WEBP") else {}
+            three_channels(picture).save(part, wanted, **options)
+    if target != path:
+        path.unlink()
+    return replace(finding, done="fixed")
+
+
+def three_channels(picture: Image.Image) -> Image.Image:
+    """The picture in RGB, upright: alpha over white, 16-bit grey by its upper 8 bits, else as Pillow does."""
+    picture = ImageOps.exif_transpose(picture)
+    # A colour profile would be saved along, and a CMYK one says nothing true of RGB.
+    picture.info.pop("icc_profile", None)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def grey_rows(picture: Image.Image) -> int:
+    """How many rows at the lower edge are flat grey of 128, give or take 1, in all channels."""
+    width, height = picture.size
+    if not _is_grey(picture.crop((0, height - 1, width, height))).all():
+        return 0
+    flat_rows = _is_grey(picture).reshape(height, -1).all(axis=1)
+    return height if flat_rows.all() else int(np.argmin(flat_rows[::-1]))
+
+
+def _is_grey(picture: Image.Image) -> np.ndarray:
+    return np.abs(np.asarray(picture).astype(np.int16) - 128) <= 1
+
+
+def _check(path: Path) -> tuple[Finding, Image.Image | None, bytes]:
+    """The finding, the decoded picture where it can be saved, the file's bytes."""
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        return Finding(path, ("empty",), ("a folder without pictures",)), None, b""
+    except OSError as error:
+        return Finding(path, ("unreadable",), (error.strerror or str(error),)), None, b""
+    if not data:
+        return Finding(path, ("empty",), ("zero bytes",)), None, b""
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # a decoder's warnings concern metadata and size; errors are what counts
+        return *_check_data(path, data), data
+
+
+def _check_data(path: Path, data: bytes) -> tuple[Finding, Image.Image | None]:
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        return Finding(path, ("not-image",), ("not an image, or not even its header is whole",)), None
+    except Exception as error:  # decoders raise errors of every type when the data is garbage
+        return Finding(path, ("unreadable",), (f"header can't be read: {error}",)), None
+    try:
+        picture.load()
+    except Exception as error:
+        problem = "truncated" if "truncated" in str(error).lower() else "unreadable"
+        return Finding(path, (problem,), (f"{_format(picture)} can't be decoded: {error}",)), None
+    rows = grey_rows(picture) if picture.mode in GREY_IS_128_IN else 0
+    if rows >= GREY_ROWS:
+        reason = f"flat grey from row {picture.height - rows} of {picture.height} on"
+        return Finding(path, ("truncated",), (reason,)), None
+    found = dict(_wrong_channels(picture) + _wrong_extension(path, picture))
+    savable = picture.mode not in ("I", "F")  # no telling which of their values is white
+    return Finding(path, tuple(found), tuple(found.values())), picture if savable else None
+
+
+def _wrong_channels(picture: Image.Image) -> list[tuple[str, str]]:
+    if picture.mode == "RGB":
+        return []
+    return [("channels", CHANNELS.get(picture.mode, f"colour mode {picture.mode}") + " instead of three")]
+
+
+def _wrong_extension(path: Path, picture: Image.Image) -> list[tuple[str, str]]:
+    suffix, actual = path.suffix.lower(), _format(picture)
+    if suffix not in FORMAT_OF_SUFFIX:
+        name = f"the extension {path.suffix}" if suffix else "no extension"
+        return [("extension", f"{actual} data under {name}, which convert_imageset is not given")]
+    if FORMAT_OF_SUFFIX[suffix] != actual:
+        return [("extension", f"{actual} data under the extension {path.suffix}")]
+    return []
+
+
+def _format(picture: Image.Image) -> str:
+    """The format's name; MPO is what Pillow calls a JPEG with a second picture behind it, as phones write."""
+    return "JPEG" if picture.format == "MPO" else str(picture.format)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in folder and the folders in it, in order of their names, and folders with nothing in them.
+
+    Lists one folder at a time, so that half a million files cost neither memory nor a wait before the first.
+    A folder that links lead to twice comes once. Raises OSError when a folder can't be listed.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        files, folders = [], []
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file() or entry.is_symlink():
+                    files.append(entry.name)
+        waiting.extend(here / name for name in sorted(folders, reverse=True))
+        yield from (here / name for name in sorted(files))
+        if not files and not folders:
+            yield here
+
+
+def set_aside(path: Path, folder: Path, quarantine: Path) -> None:
+    """Move a file from below folder to its place below quarantine, beside what may have its name there."""
+    target = quarantine / path.relative_to(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{path.stem} ({number}){path.suffix}")
+    try:
+        path.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with written_beside(target) as part:
+            shutil.copy2(path, part)
+        path.unlink()
+
+
+def check_folder(folder: Path, quarantine: Path | None, fix: bool, jobs: int) -> Iterator[Finding]:
+    """The finding of every file below folder in order, bad ones dealt with; then of folders with no good one.
+
+    Raises ValueError when quarantine lies within folder, OSError when something can't be listed or written.
+    """
+    if quarantine is not None and quarantine.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"quarantine {quarantine} lies within {folder}, where it would be taken for a class")
+    good_in: Counter[Path] = Counter()
+    look = fix_file if fix else check_file
+    with closing(map_ordered(look, files_below(folder), jobs=jobs, what="checking")) as findings:
+        for finding in findings:
+            good = not finding.problems or finding.done == "fixed"
+            if quarantine is not None and not good and not finding.path.is_dir():
+                set_aside(finding.path, folder, quarantine)
+                finding = replace(finding, done="quarantined")
+            if not finding.path.is_dir():
+                good_in[finding.path.parent] += good
+            yield finding
+    for path, good in good_in.items():
+        if not good:
+            yield Finding(path, ("empty",), ("not one picture in this folder is good",))
+
+
+def report(findings: Iterator[Finding], folder: Path, report_csv: Path) -> Counter[str]:
+    """Print a line for each bad file and write report_csv; how many are good, fixed, quarantined and left."""
+    outcomes: Counter[str] = Counter()
+    report_csv.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        written_beside(report_csv) as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(REPORT_HEADER)
+        for finding in findings:
+            if not finding.problems:
+                outcomes["good"] += 1
+                continue
+            outcomes[finding.done] += 1
+            name, reason = finding.path.relative_to(folder), "; ".join(finding.reasons)
+            writer.writerow((name, " ".join(finding.problems), reason, finding.done))
+            tqdm.write(f"{name}: {' '.join(finding.problems)}: {reason} [{finding.done}]")
+    return outcomes
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.check_images",
+        description=__doc__,
+        epilog="example: python -m data_prep.check_images photos --quarantine photos_bad --fix",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of pictures or of class folders")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="CSV",
+        help="a row for each bad file (default: DIR_check.csv beside DIR)",
+    )
+    parser.add_argument("--quarantine", type=Path, metavar="DIR", help="move what is bad there")
+    parser.add_argument("--fix", action="store_true", help="encode anew what can be saved")
+    add_jobs_option(parser)
+    return parser
+
+
+def main() -> int:
+    """Run the program; the exit status."""
+    arguments = build_parser().parse_args()
+
+    def run() -> int:
+        folder = arguments.folder.resolve()
+        report_csv = arguments.report or folder.with_name(f"{folder.name}_check.csv")
+        findings = check_folder(folder, arguments.quarantine, arguments.fix, arguments.jobs)
+        outcomes = report(findings, folder, report_csv)
+        counts = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in ("good", "fixed", "quarantined"))
+        print(f"{counts}, {outcomes['left']} bad left in place; report: {report_csv}")
+        return 1 if outcomes["left"] else 0
+
+    return run_program("check_images", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
