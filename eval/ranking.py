@@ -47,11 +47,14 @@ class Whitening:
 
         Raises ValueError where X has fewer than 2 rows, or all are the same.
         """
-        if len(X) < 2 or np.ptp(X, axis=0).max() < FLOAT32_NOISE:
-            raise ValueError(f"PCA can't be fitted on {len(X)} vectors that don't differ")
+        if len(X) < 2:
+            raise ValueError(f"PCA needs at least 2 vectors, not {len(X)}")
         # N vectors less their mean span N - 1 directions: a further one would have no variance at all.
         kept = min(components, len(X) - 1, X.shape[1])
-        self._pca = PCA(n_components=kept, whiten=True, svd_solver=self.SOLVER).fit(X)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where there is no variance at all: the case below
+            self._pca = PCA(n_components=kept, whiten=True, svd_solver=self.SOLVER).fit(X)
+        if self.noise_directions == kept:
+            raise ValueError(f"PCA can't be fitted on {len(X)} vectors that don't differ")
         return self
 
     @property

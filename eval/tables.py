@@ -59,8 +59,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog=f"python -m {PROGRAM}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
-        "at three dimensions each; Table 2: what fine-tuning gains. Prints the table and writes it to OUT as\n"
-        "Markdown and JSON.",
+        "at three dimensions each; Table 2: what fine-tuning gains. Prints the table, and writes it to\n"
+        "OUT as Markdown and as JSON.",
         epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
         "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"
         "      --finetuned work/demo/ranks/finetuned/scores.json",
@@ -164,7 +164,7 @@ def as_markdown(article: dict[str, Any], table: int, cells: Sequence[Cell], data
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns stand under each other: the first two to the left, figures to the right."""
+    """A Markdown table whose columns stand under each other, figures to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     to_left = [index < 2 for index in range(len(widths))]
     rule = ["-" * (width - 1) + ("-" if i < 2 else ":") for i, width in enumerate(widths)]
@@ -185,8 +185,8 @@ def measured_on(article: dict[str, Any], data_note: str | None) -> list[str]:
     ]
     if data_note:
         remarks.append(
-            f"Ours: {data_note.rstrip('.')}. This is not what the article measured ({theirs}), so the figures "
-            "are not comparable one by one: compare which rise and which fall."
+            f"Ours: {data_note.rstrip('.')}. This is not what the article measured ({theirs}), so the "
+            "figures are not comparable one by one: compare which rise and which fall."
         )
     return remarks
 
@@ -213,8 +213,8 @@ def noise(cells: Sequence[Cell]) -> list[str]:
     if not noisy:
         return []
     return [
-        f"PCA directions without variance beyond float32's rounding: {', '.join(noisy)}. Whitening makes that "
-        "rounding as large as everything else, and the figure says what it does to the ranking."
+        f"PCA directions without variance beyond float32's rounding: {', '.join(noisy)}. Whitening makes "
+        "that rounding as large as everything else, and the figure says what it does to the ranking."
     ]
 
 

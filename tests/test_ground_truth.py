@@ -1,0 +1,105 @@
+"""eval.ground_truth: Oxford's files, and what is wrong with others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eval.ground_truth import Query, read_ground_truth, read_queries, read_query
+
+OXFORD = Path(__file__).resolve().parent.parent / "../shared/oxford5k_gt"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two queries, the second one with Windows line ends and a byte order mark."""
+    files = {
+        "tower_1_query.txt": "oxc1_tower_000 10.5 20 110 220.25\n",
+        "tower_1_good.txt": "tower_000\ntower_001\ntower_001\n",
+        "tower_1_ok.txt": "tower_002\n",
+        "tower_1_junk.txt": "tower_003\n",
+        "gate_1_query.txt": "\ufeffold town/the gate 0 0 5 5\r\n",
+        "gate_1_good.txt": "",
+        "gate_1_ok.txt": "\ufeffold town/the gate \r\n\r\n",
+        "gate_1_junk.txt": "\r\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text.encode())
+    return tmp_path
+
+
+def test_reads_everything_in_the_order_of_names(folder: Path) -> None:
+    gate, tower = read_ground_truth(folder)
+    assert gate.query == Query("gate_1", "old town/the gate", (0, 0, 5, 5))
+    assert (gate.good, gate.ok, gate.junk) == (frozenset(), {"old town/the gate"}, frozenset())
+    assert tower.query == Query("tower_1", "tower_000", (10.5, 20, 110, 220.25))
+    assert tower.positives == {"tower_000", "tower_001", "tower_002"}
+    assert tower.junk == {"tower_003"}
+
+
+def test_queries_need_no_judgements(folder: Path) -> None:
+    for file in folder.glob("*_ok.txt"):
+        file.unlink()
+    assert [query.name for query in read_queries(folder)] == ["gate_1", "tower_1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "holds 0 lines"),
+        ("a 0 0 5 5\nb 0 0 5 5\n", "holds 2 lines"),
+        ("a 0 0 5\n", "says 'a 0 0 5'"),
+        ("a 0 0 5 wide\n", "says 'a 0 0 5 wide'"),
+        ("a 5 0 5 5\n", "box of no area: x1 y1 x2 y2 = 5 0 5 5"),
+        ("a 0 9 5 5\n", "box of no area"),
+        ("a 0 0 nan 5\n", "box of no area"),
+        ("a 0 0 inf 5\n", "box of no area"),
+    ],
+)
+def test_query_that_makes_no_sense(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "a_1_query.txt"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        read_query(file)
+    assert str(file) in str(caught.value)
+
+
+def test_folder_without_queries(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no query"):
+        read_queries(tmp_path)
+    with pytest.raises(ValueError, match="is not a folder"):
+        read_queries(tmp_path / "missing")
+
+
+def test_missing_list(folder: Path) -> None:
+    (folder / "tower_1_junk.txt").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        read_ground_truth(folder)
+    assert Path(caught.value.filename) == folder / "tower_1_junk.txt"
+
+
+def test_no_positive(folder: Path) -> None:
+    (folder / "gate_1_ok.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"gate_1_ok\.txt name no picture"):
+        read_ground_truth(folder)
+
+
+def test_positive_and_junk_at_once(folder: Path) -> None:
+    (folder / "tower_1_junk.txt").write_text("tower_002\n")
+    with pytest.raises(ValueError, match="tower_002 is listed as positive and as junk"):
+        read_ground_truth(folder)
+
+
+def test_not_text(folder: Path) -> None:
+    (folder / "tower_1_good.txt").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ValueError, match=r"tower_1_good\.txt is not text"):
+        read_ground_truth(folder)
+
+
+@pytest.mark.skipif(not OXFORD.is_dir(), reason="Oxford's ground truth is not here")
+def test_oxford() -> None:
+    truths = read_ground_truth(OXFORD)
+    assert len(truths) == 55
+    assert truths[0].query == Query("all_souls_1", "all_souls_000013", (136.5, 34.1, 648.5, 955.7))
+    assert all(truth.query.image in truth.positives for truth in truths)

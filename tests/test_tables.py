@@ -1,0 +1,165 @@
+"""eval.tables: the article's figures, ours, and what is said about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.tables import main
+
+LAYERS = ("fc6", "fc6_relu6", "fc7", "fc7_relu7")
+# Typed from the article's page, in its order, not read from eval/article.json.
+TABLE_1 = """
+fc7_relu7	44.72%	1.11%	41.08%
+fc7	45.03%	19.67%	41.18%
+fc6_relu6	43.62%	23.0%	43.34%
+fc6	45.9%	19.47%	44.78%
+"""
+
+
+def scores(path: Path, lift: float = 0.0, full: int = 4096, noise: int = 0) -> Path:
+    """A scores.json with every figure that the tables need, and rows that they must pass over."""
+    rows = []
+    for i, layer in enumerate(LAYERS):
+        for j, (label, dim) in enumerate({"128": 128, "full": full, "none": 4096}.items()):
+            row: dict[str, Any] = {"layer": layer, "label": label, "dim": dim, "pca": label != "none"}
+            row |= {"query_expansion": "none", "rerank": "none", "noise_directions": noise if j == 1 else 0}
+            rows.append(row | {"map": 0.1 * i + 0.01 * j + lift})
+            rows.append(row | {"map": 0.99, "query_expansion": "average"})
+            rows.append(row | {"map": 0.98, "rerank": "mean-subtraction"})
+    path.write_text(json.dumps({"model": path.stem, "rows": rows}))
+    return path
+
+
+def tables(tmp_path: Path, *options: str) -> int:
+    return main(["--out", str(tmp_path / "results"), *options])
+
+
+def cells(markdown: str) -> list[list[str]]:
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1, "columns that don't stand under each other"
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_table_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(scores(tmp_path / "p.json"))) == 0
+    given = [line.split("\t") for line in TABLE_1.strip().splitlines()]
+    percent = {line[0]: [float(figure.rstrip("%")) for figure in line[1:]] for line in given}
+    expected = []
+    for layer, figures in percent.items():
+        for j, (dim, pca) in enumerate([(128, True), (4096, True), (4096, False)]):
+            ours = 0.1 * LAYERS.index(layer) + 0.01 * j
+            row = {"layer": layer, "dim": dim, "pca": pca, "map": ours, "article": round(figures[j] / 100, 4)}
+            expected.append(row)
+    made = json.loads((tmp_path / "results/table1.json").read_text())
+    assert made == {"table": 1, "rows": expected}
+    assert [list(row) for row in made["rows"]] == [["layer", "dim", "pca", "map", "article"]] * 12
+
+    markdown = (tmp_path / "results/table1.md").read_text()
+    assert capsys.readouterr().out == markdown
+    header, _, *body = cells(markdown)
+    assert header == ["mAP", "", "PCA to 128", "PCA to full", "full, no PCA"]
+    assert [line[0] for line in body] == [
+        "fc7_relu7",
+        "",
+        "",
+        "fc7",
+        "",
+        "",
+        "fc6_relu6",
+        "",
+        "",
+        "fc6",
+        "",
+        "",
+    ]
+    assert body[0] == ["fc7_relu7", "article", "44.72 %", "1.11 %", "41.08 %"]
+    assert body[1] == ["", "ours", "30.00 %", "31.00 %", "32.00 %"]
+    assert body[2] == ["", "difference", "-14.72", "+29.89", "-9.08"]
+    assert "VGG16 on Oxford5k" in markdown
+    assert "not comparable" not in markdown and "Dimensions" not in markdown and "rounding" not in markdown
+
+
+def test_table_2(tmp_path: Path) -> None:
+    pretrained, finetuned = scores(tmp_path / "p.json"), scores(tmp_path / "f.json", lift=0.25)
+    assert (
+        tables(tmp_path, "--table", "2", "--pretrained", str(pretrained), "--finetuned", str(finetuned)) == 0
+    )
+    made = json.loads((tmp_path / "results/table2.json").read_text())
+    common = {"layer": "fc6", "dim": 128, "pca": True}
+    assert made == {
+        "table": 2,
+        "rows": [
+            {"model": "pretrained", **common, "map": 0.0, "article": 0.459},
+            {"model": "finetuned", **common, "map": 0.25, "article": 0.602},
+        ],
+    }
+    header, _, *body = cells((tmp_path / "results/table2.md").read_text())
+    assert header == ["mAP", "", "PCA to 128"]
+    assert body[0] == ["fc6, pretrained", "article", "45.90 %"]
+    assert body[3:] == [
+        ["fc6, finetuned", "article", "60.20 %"],
+        ["", "ours", "25.00 %"],
+        ["", "difference", "-35.20"],
+    ]
+
+
+def test_what_must_be_known_is_said(tmp_path: Path) -> None:
+    pretrained = scores(tmp_path / "p.json", full=511, noise=3)
+    note = ["--data-note", "made-up buildings, a small network."]
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(pretrained), *note) == 0
+    said = " ".join((tmp_path / "results/table1.md").read_text().split())
+    assert "Ours: made-up buildings, a small network. This is not what the article measured" in said
+    assert "not comparable one by one" in said
+    assert "Dimensions: PCA to full: 511 here, 4096 in the article." in said
+    assert "fc6 3 of 511" in said
+
+
+def test_scores_that_lack_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = scores(tmp_path / "p.json")
+    kept = [
+        row
+        for row in json.loads(path.read_text())["rows"]
+        if (row["layer"], row["label"], row["query_expansion"], row["rerank"])
+        != ("fc7", "full", "none", "none")
+    ]
+    path.write_text(json.dumps({"rows": kept}))
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(path)) == 1
+    assert "needs scores that eval.score has not made: fc7 at full (pretrained)" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{}", '{"rows": [{"layer": "fc6"}]}', '{"rows": 3}'])
+def test_something_that_is_no_scores_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(path)) == 1
+    error = capsys.readouterr().err
+    assert f"{path} is not a scores.json of eval.score" in error
+    assert error.count("\n") == 1
+
+
+def test_missing_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(tmp_path / "none.json")) == 1
+    assert capsys.readouterr().err == f"eval.tables: No such file or directory: {tmp_path / 'none.json'}\n"
+
+
+def test_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results").write_text("mine")
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(scores(tmp_path / "p.json"))) == 1
+    assert "File exists" in capsys.readouterr().err
+    assert (tmp_path / "results").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "options", [["--table", "2"], ["--table", "3"], ["--table", "1", "--finetuned", "f.json"]]
+)
+def test_wrong_command_line(tmp_path: Path, options: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tables(tmp_path, "--pretrained", "p.json", *options)
+    assert caught.value.code == 2
