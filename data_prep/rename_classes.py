@@ -10,6 +10,7 @@ import argparse
 import csv
 import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def _write_rows(path: Path, header: tuple[str, str], rows: list[tuple[str, str]]
 def _move_all(folder: Path, pairs: list[tuple[str, str]]) -> None:
     """Rename each (old, new) in folder, where a new name may be another's old one."""
     begun = folder / f"{MOVING}.part"
-    begun.mkdir(exist_ok=True)
+    begun.mkdir()
     _write_rows(begun / PLAN, ("old", "new"), pairs)
     begun.rename(folder / MOVING)
     _finish_interrupted(folder)
@@ -101,7 +102,9 @@ def _move_all(folder: Path, pairs: list[tuple[str, str]]) -> None:
 
 def _finish_interrupted(folder: Path) -> None:
     """Go on from wherever a _move_all stopped; nothing to do where none did."""
-    moving, moved = folder / MOVING, folder / MOVED
+    moving, moved, begun = folder / MOVING, folder / MOVED, folder / f"{MOVING}.part"
+    if begun.is_dir():
+        shutil.rmtree(begun)
     if moving.is_dir():
         try:
             for index, (old, _) in enumerate(_read_plan(moving)):
