@@ -193,13 +193,14 @@ def find_compute_ap() -> str:
 def staged(out: Path) -> Iterator[Path]:
     """A folder to write into, whose files move to their places in `out` if all goes well and vanish if not.
 
-    scores.json moves last, so that it never speaks of lists that aren't there.
+    The old scores.json goes first and the new one comes last: it never speaks of lists that are not there.
     """
     stage = out / STAGE
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     try:
         yield stage
+        (out / "scores.json").unlink(missing_ok=True)
         files = [file for file in stage.rglob("*") if file.is_file()]
         for file in sorted(files, key=lambda file: file == stage / "scores.json"):
             place = out / file.relative_to(stage)

@@ -159,7 +159,9 @@ def as_markdown(article: dict[str, Any], table: int, cells: Sequence[Cell], data
         for kind, show in FIGURES.items():
             lines.append([next(names, ""), kind, *(show(row[column["label"]]) for column in columns)])
     remarks = [*measured_on(article, data_note), *dimensions(columns, cells), *noise(cells)]
-    wrapped = [textwrap.fill(remark, WIDTH, break_long_words=False) for remark in remarks]
+    wrapped = [
+        textwrap.fill(remark, WIDTH, break_long_words=False, break_on_hyphens=False) for remark in remarks
+    ]
     return "\n\n".join([f"# Table {table}: {TITLES[table]}", aligned(lines), *wrapped]) + "\n"
 
 
@@ -181,7 +183,7 @@ def measured_on(article: dict[str, Any], data_note: str | None) -> list[str]:
     source = article["source"]
     theirs = f"{article['network']} on {article['dataset']}"
     remarks = [
-        f"Article: {source['author']}, {source['title']}, {source['date']}, {source['url']}: {theirs}."
+        f"Article: {source['author']}, {source['title']}, {source['date']}, {source['url']} ({theirs})."
     ]
     if data_note:
         remarks.append(
