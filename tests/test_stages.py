@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 HEAD = """
 set -euo pipefail
 cd "$(dirname "$0")"
-source "{root}/tools/stages.sh"
+ln -sfn "{root}/tools" tools
+source tools/stages.sh
 STAGES=(one two)
 W=work first=0 last=1 dry_run=${{DRY_RUN:-no}} force=${{FORCE:-no}} run_options=(--profile p)
 die() {{ echo "die: $*" >&2; exit 1; }}
@@ -180,3 +181,46 @@ def test_inputs_of_the_user_are_never_removed(tmp_path: Path) -> None:
     run(script(tmp_path, 'stage one "x" && step mine : -- touch mine/more'))
     assert (tmp_path / "mine/photo").exists()
     assert (tmp_path / "mine/more").exists()
+
+
+CAFFE_LOG = """\
+I1122 06:00:00.123456  4242 caffe.cpp:204] Using CPU
+I1122 06:00:00.123456  4242 solver.cpp:45] Initializing solver from parameters:
+max_iter: 50
+I1122 06:00:00.123456  4242 net.cpp:84] Creating Layer conv1_1
+I1122 06:00:01.123456  4242 solver.cpp:239] Iteration 10 (5 iter/s, 2s/10 iters), loss = 1.5
+I1122 06:00:01.123456  4242 solver.cpp:426]     Test net output #0: accuracy = 0.25
+W1122 06:00:01.123456  4242 data.cpp:1] something to know
+extract: 3/12
+done
+"""
+
+
+def shown(**variables: str) -> str:
+    options = [f"-v{name}={value}" for name, value in variables.items()]
+    return subprocess.run(
+        ["awk", *options, "-f", ROOT / "tools/show.awk"],
+        input=CAFFE_LOG,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_a_pipe_gets_plain_lines_without_caffes_set_up() -> None:
+    assert shown().splitlines()[-5:] == [
+        "Iteration 10 (5 iter/s, 2s/10 iters), loss = 1.5",
+        "Test net output #0: accuracy = 0.25",
+        "something to know",
+        "extract: 3/12",
+        "done",
+    ]
+    assert "Creating Layer" not in shown()
+    assert "\033" not in shown() and "\r" not in shown()
+
+
+def test_a_terminal_gets_a_bar_and_the_time_left() -> None:
+    live = shown(live="1")
+    assert "training: 10/50, loss 1.5, 0:00:08 left" in live  # 40 iterations at 5 a second
+    assert "━━━━━━──────────────────" + " extract: 3/12" in live
+    assert live.endswith("done\n")

@@ -27,6 +27,16 @@ ruled() { # TEXT: a header under a rule
     printf '\n%s\n%s\n' "${rule// /─}" "$1"
 }
 
+walk() { # PLACE: the list of stages, those behind grey, the running one bold
+    local i
+    for i in "${!STAGES[@]}"; do
+        if ((i < $1)); then printf '\033[2m%s\033[0m ' "${STAGES[i]}"
+        elif ((i == $1)); then printf '\033[1m▸%s\033[0m ' "${STAGES[i]}"
+        else printf '%s ' "${STAGES[i]}"; fi
+    done
+    echo
+}
+
 elapsed() { # SECONDS: as 0:41 or 1:02:03
     local s=$1
     if ((s < 3600)); then printf '%d:%02d' $((s / 60)) $((s % 60)); else printf '%d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); fi
@@ -39,6 +49,7 @@ stage() { # NAME SECTION
     ((place >= first && place <= last)) || return 1
     stage_name=$1 stage_started=$SECONDS stage_steps=0 stage_log=$W/logs/$1.log
     ruled "$(printf '%-10s %s' "$1" "$2")"
+    ! on_terminal || walk "$place"
     [[ $dry_run == yes ]] || { mkdir -p "$W/logs" "$W/.steps" && : >"$stage_log"; }
 }
 
@@ -86,15 +97,8 @@ quoted() { # WORDS: as one could paste them
     echo "${line:1}"
 }
 
-# the log gets every line; a terminal sees counts ("augment: 120/800 ...") as one line that moves
-show() {
-    if on_terminal; then
-        awk '/^[a-z_ ]+: [0-9]+\/[0-9]+/ { printf "\r\033[K%s", $0; open = 1; fflush(); next }
-             { if (open) printf "\r\033[K"; open = 0; print; fflush() }
-             END { if (open) printf "\n" }'
-    else
-        cat
-    fi
+show() { # the log on standard input, as people watch it
+    awk -v live="$(on_terminal && echo 1)" -f tools/show.awk
 }
 
 step() { # OUT... : IN... -- COMMAND...
