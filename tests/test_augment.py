@@ -1,0 +1,263 @@
+"""augment: exactly num-wanted, the same bytes whoever works, Keras' own pictures."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras_preprocessing.image import array_to_img
+
+from data_prep.augment import (
+    article_generator,
+    augment,
+    draw_transform,
+    plan_class,
+    read_picture,
+    warp_keras,
+    warp_opencv,
+)
+from data_prep.pictures import copy_name, is_copy, original_of
+
+ROOT = Path(__file__).resolve().parent.parent
+OXFORD_SAMPLE = Path(os.environ.get("OXFORD_SAMPLE", ROOT / "../shared/oxford_sample"))
+
+
+def photograph(width: int = 64, height: int = 48, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = cv2.resize(
+        rng.integers(0, 256, (6, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    return np.clip(coarse + rng.normal(0, 10, coarse.shape), 0, 255).astype(np.uint8)
+
+
+def make_classes(folder: Path, classes: dict[str, list[str]]) -> Path:
+    for name, files in classes.items():
+        (folder / name).mkdir(parents=True)
+        for index, file in enumerate(files):
+            cv2.imwrite(str(folder / name / file), photograph(seed=index))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "data_prep.augment", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+@given(st.integers(1, 30), st.integers(1, 100))
+def test_the_plan_is_exact_and_even(originals: int, wanted: int) -> None:
+    names = [f"{number}.jpg" for number in range(originals)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_prep.augment.picture_names", lambda folder: names)
+        plan = plan_class(Path("c"), wanted)
+    assert len(plan.to_make) == max(0, wanted - originals)
+    assert len({copy_name(*task) for task in plan.to_make}) == len(plan.to_make)
+    if originals < wanted:
+        copies = Counter(original for original, _ in plan.to_make)
+        assert max(copies.values()) - min(copies[name] for name in names) <= 1
+
+
+@given(st.text(min_size=1).map(lambda stem: stem + ".jpg"), st.integers(0, 10**6))
+def test_a_copy_says_its_original(original: str, number: int) -> None:
+    assert original_of(copy_name(original, number)) == original
+    assert is_copy(copy_name(original, number))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "aug_0_1234.jpg", "aug_a_1.jpg", "aug_.jpg_1.png", "x_aug_a.jpg_1.jpg"]
+)
+def test_names_that_are_no_copies(name: str) -> None:
+    assert not is_copy(name)
+
+
+def test_exactly_num_wanted_and_not_twice(tmp_path: Path) -> None:
+    folder = make_classes(
+        tmp_path / "c",
+        {
+            "few": ["a.jpg", "a.png", "b c.JPG"],
+            "enough": [f"{i}.jpg" for i in range(12)],
+            "more": [f"{i}.jpg" for i in range(14)],
+            "one": ["1.jpg"],
+        },
+    )
+    (folder / "few" / "notes.txt").write_text("no picture")
+    (folder / "few" / ".a.jpg.part").write_text("half")
+    before = contents(folder)
+    done = run(folder, "--num-wanted", 12, "--seed", 3, "--jobs", 2)
+    assert (done.returncode, done.stdout) == (0, "4 classes: 20 copies made\n")
+    after = contents(folder)
+    assert before.items() <= after.items()
+    assert Counter(Path(name).parent.name for name in after.keys() - before.keys()) == {"few": 9, "one": 11}
+    by_original = Counter(original_of(Path(name).name) for name in after if name.startswith("few/aug_"))
+    assert by_original == {"a.jpg": 3, "a.png": 3, "b c.JPG": 3}
+    pictures = [after[name] for name in after.keys() - before.keys()]
+    assert len(set(pictures)) == len(pictures), "no two copies alike"
+    assert all(cv2.imdecode(np.frombuffer(data, np.uint8), 1).shape == (48, 64, 3) for data in pictures)
+
+    assert run(folder, "--num-wanted", 12, "--seed", 3).stdout == "4 classes: 0 copies made\n"
+    assert contents(folder) == after
+
+
+@pytest.mark.parametrize("engine", ["keras", "opencv"])
+def test_same_bytes_for_any_number_of_jobs(tmp_path: Path, engine: str) -> None:
+    classes = {"x": ["a.jpg", "b.jpg", "c.jpg"], "y": ["a.jpg"]}
+    one = make_classes(tmp_path / "one", classes)
+    two = make_classes(tmp_path / "two", classes)
+    other = make_classes(tmp_path / "other", classes)
+    augment(one, 20, 5, engine, jobs=1)
+    augment(two, 20, 5, engine, jobs=2)
+    augment(other, 20, 6, engine, jobs=1)
+    assert contents(one) == contents(two)
+    assert contents(one).keys() == contents(other).keys() and contents(one) != contents(other)
+    assert contents(one)["x/aug_a.jpg_0.jpg"] != contents(one)["y/aug_a.jpg_0.jpg"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_and_run_again_it_completes(tmp_path: Path, sent: int) -> None:
+    whole = make_classes(tmp_path / "whole", {"x": ["a.jpg", "b.jpg"]})
+    killed = make_classes(tmp_path / "killed", {"x": ["a.jpg", "b.jpg"]})
+    augment(whole, 1500, 1, "opencv", jobs=1)
+    command = [sys.executable, "-m", "data_prep.augment", killed, "--num-wanted", "1500", "--seed", "1"]
+    command += ["--engine", "opencv", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while len(contents(killed)) < 20:
+        time.sleep(0.005)
+    process.send_signal(sent)
+    process.wait(timeout=20)
+    time.sleep(0.3 if sent == signal.SIGKILL else 0)
+    there = contents(killed)
+    assert len(there) < 1500, "it was to be killed half way"
+    finished = {name: data for name, data in there.items() if not name.endswith(".part")}
+    assert finished.items() <= contents(whole).items()
+    if sent != signal.SIGKILL:
+        assert finished == there
+    augment(killed, 1500, 1, "opencv", jobs=1)
+    assert {k: v for k, v in contents(killed).items() if not k.endswith(".part")} == contents(whole)
+
+
+def test_any_copies_missing_are_made_again(tmp_path: Path) -> None:
+    folder = make_classes(tmp_path / "c", {"x": ["a.jpg", "b.jpg"]})
+    augment(folder, 15, 1, "keras", jobs=1)
+    whole = contents(folder)
+    for name in ("aug_a.jpg_0.jpg", "aug_b.jpg_3.jpg", "aug_b.jpg_5.jpg"):
+        (folder / "x" / name).unlink()
+    assert augment(folder, 15, 1, "keras", jobs=1) == (3, 0)
+    assert contents(folder) == whole
+
+
+def test_still_exact_when_originals_come_and_go(tmp_path: Path) -> None:
+    folder = make_classes(tmp_path / "c", {"x": ["a.jpg", "b.jpg", "c.jpg"]})
+    augment(folder, 20, 1, "opencv", jobs=1)
+    (folder / "x" / "b.jpg").unlink()
+    cv2.imwrite(str(folder / "x" / "d.jpg"), photograph(seed=9))
+    cv2.imwrite(str(folder / "x" / "e.jpg"), photograph(seed=10))
+    augment(folder, 20, 1, "opencv", jobs=1)
+    names = [Path(name).name for name in contents(folder)]
+    assert len(names) == 20
+    copies = Counter(original_of(name) for name in names if is_copy(name))
+    assert copies == {"a.jpg": 4, "c.jpg": 4, "d.jpg": 4, "e.jpg": 4}
+
+
+@pytest.mark.parametrize("size", [(64, 48), (51, 77), (300, 200), (2, 3)])
+def test_both_engines_make_keras_own_picture(size: tuple[int, int]) -> None:
+    picture = cv2.GaussianBlur(photograph(*size), (0, 0), 0.7)
+    for number in range(40):
+        transform = draw_transform(picture.shape, 0, "class", "a.jpg", number)
+        keras_own = article_generator().apply_transform(picture.astype(np.float32), transform)
+        saved_by_keras = np.asarray(array_to_img(keras_own, scale=False))
+        for warp in (warp_keras, warp_opencv):
+            made = warp(picture, transform)
+            assert made.dtype == np.uint8 and made.shape == picture.shape
+            assert np.abs(made - keras_own).mean() <= 0.5
+            assert np.abs(made - saved_by_keras.astype(float)).mean() <= 1
+            assert np.abs(made - keras_own).max() <= 3
+
+
+def test_the_parameters_are_the_articles() -> None:
+    shape = (200, 100, 3)
+    drawn = [draw_transform(shape, 0, "class", "a.jpg", number) for number in range(2000)]
+    limits = {"theta": (-10, 10), "tx": (-40, 40), "ty": (-20, 20), "shear": (-0.2, 0.2), "zx": (0.8, 1.2)}
+    for name, (low, high) in (limits | {"zy": (0.8, 1.2)}).items():
+        values = np.array([transform[name] for transform in drawn])
+        margin = (high - low) / 100
+        assert low <= values.min() < low + margin and high - margin < values.max() <= high, name
+    flips = np.mean([transform["flip_horizontal"] for transform in drawn])
+    assert 0.45 < flips < 0.55
+    assert not any(transform["flip_vertical"] for transform in drawn)
+    assert article_generator().fill_mode == "nearest"
+
+
+def test_a_picture_is_read_as_caffe_reads_it(tmp_path: Path) -> None:
+    """Turned upright by its EXIF data and in three channels, so that copies stand as their original will."""
+    from PIL import Image
+
+    lying = Image.fromarray(photograph(64, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "a.jpg", exif=exif, quality=100)
+    assert read_picture(tmp_path / "a.jpg").shape == (64, 48, 3)
+    lying.convert("L").save(tmp_path / "g.png")
+    assert read_picture(tmp_path / "g.png").shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("classes", "name", "data", "sentence"),
+    [
+        ({"x": ["a.jpg"]}, "empty/notes.txt", b"", "class folder {folder}/empty has no pictures"),
+        ({"x": ["a.jpg"]}, "y/aug_a.jpg_0.jpg", b"", "their originals are gone"),
+        ({"x": ["a.jpg"]}, "x/b.jpg", b"no picture", "{folder}/x/b.jpg is no readable picture"),
+        ({"x": ["a.jpg"]}, "x/b.jpg", b"", "{folder}/x/b.jpg is no readable picture"),
+        ({}, "a.jpg", b"", "has no class folders"),
+    ],
+)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bad_input_is_one_sentence(
+    tmp_path: Path, classes: dict[str, list[str]], name: str, data: bytes, sentence: str, jobs: int
+) -> None:
+    folder = make_classes(tmp_path / "c", classes)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    done = run(folder, "--num-wanted", 4, "--jobs", jobs)
+    assert done.returncode == 1
+    assert done.stderr.startswith("augment: ") and done.stderr.count("\n") == 1
+    assert sentence.format(folder=folder) in done.stderr
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    done = run(tmp_path / "nowhere")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"augment: No such file or directory: {tmp_path / 'nowhere'}\n",
+    )
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_full_disk_leaves_no_half_copy(tmp_path: Path, jobs: int) -> None:
+    folder = make_classes(tmp_path / "c", {"x": ["a.jpg"]})
+    before = contents(folder)
+    limit = (500, 500)
+    done = run(folder, "--jobs", jobs, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert done.returncode == 1
+    assert done.stderr == f"augment: File too large: {folder}/x/aug_a.jpg_0.jpg\n"
+    assert contents(folder) == before
+
+
+@pytest.mark.skipif(not OXFORD_SAMPLE.is_dir(), reason="no sample of real photographs here")
+def test_engines_agree_on_real_photographs() -> None:
+    for path in sorted((OXFORD_SAMPLE / "jpg").iterdir())[::60]:
+        picture = read_picture(path)
+        transform = draw_transform(picture.shape, 0, "oxford", path.name, 0)
+        difference = np.abs(warp_keras(picture, transform).astype(int) - warp_opencv(picture, transform))
+        assert difference.mean() <= 1
