@@ -1,0 +1,738 @@
+"""data_prep.fetch against a server of its own on the loopback address that cuts, lies and misdirects."""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import fetch
+
+ROOT = Path(__file__).parent.parent
+BODY = np.random.default_rng(0).bytes(300_000)
+PUBLISHED = hashlib.sha256(BODY).hexdigest()
+
+
+@dataclass
+class Site:
+    """What the server has, how it behaves, and what it was asked (path, Range, If-Range)."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, list[int]] = field(default_factory=dict)
+    cuts: dict[str, list[int]] = field(default_factory=dict)
+    ranges: bool = True
+    etag: str | None = '"one"'
+    told_size: bool = True
+    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    root: str = ""
+
+    def paths(self) -> list[str]:
+        return [path for path, _, _ in self.asked]
+
+
+class Handler(BaseHTTPRequestHandler):
+    site: Site
+
+    def do_GET(self) -> None:
+        site, path = self.site, self.path
+        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        site.asked.append((path, wanted, condition))
+        if path in site.redirects:
+            self.send_response(302)
+            self.send_header("Location", site.redirects[path])
+            self.end_headers()
+            return
+        status = site.statuses[path].pop(0) if site.statuses.get(path) else 200
+        if path not in site.files or status != 200:
+            self.send_error(status if status != 200 else 404)
+            return
+        self.send_file(site.files[path], wanted if condition in (None, site.etag) else None)
+
+    def send_file(self, body: bytes, wanted: str | None) -> None:
+        site, start = self.site, 0
+        if wanted and site.ranges:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(body):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        else:
+            self.send_response(200)
+        if site.etag:
+            self.send_header("ETag", site.etag)
+        if site.told_size:
+            self.send_header("Content-Length", str(len(body) - start))
+        self.send_header("Content-Type", site.types.get(self.path, "application/octet-stream"))
+        self.end_headers()
+        end = site.cuts[self.path].pop(0) if site.cuts.get(self.path) else len(body)
+        self.wfile.write(body[start:end])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(fetch, "FIRST_PAUSE", 0.01)
+    made = Site()
+    handler = type("SiteHandler", (Handler,), {"site": made})
+    monkeypatch.setattr(ThreadingHTTPServer, "request_queue_size", 64)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    made.root = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+def tgz(members: dict[str, bytes], *special: tarfile.TarInfo) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for info in special:
+            archive.addfile(info)
+    return stream.getvalue()
+
+
+def jpg(seed: int, side: int = 80, kind: str = "JPEG") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)).save(
+        stream, kind
+    )
+    return stream.getvalue()
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A table with small stand-ins; each address must be given by --url."""
+    path = tmp_path / "sources.toml"
+    path.write_text(
+        f"""
+        [oxford5k-images]
+        what = "stand-in"
+        page = ""
+        keep = ".jpg"
+        at_least = 3
+        files = [{{name = "images.tgz", urls = []}}]
+        [oxford5k-gt]
+        what = "stand-in"
+        page = ""
+        keep = ".txt"
+        at_least = 4
+        files = [{{name = "gt.tgz", urls = []}}]
+        [paris6k-images]
+        what = "stand-in in two archives"
+        page = ""
+        keep = ".jpg"
+        at_least = 3
+        files = [{{name = "p1.tgz", urls = []}}, {{name = "p2.tgz", urls = []}}]
+        [vgg16]
+        what = "stand-in"
+        page = ""
+        files = [{{name = "v.caffemodel", urls = [], bytes = {len(BODY)}, sha256 = "{PUBLISHED}"}}]
+        """
+    )
+    return path
+
+
+@pytest.fixture
+def run(sources: Path):
+    """Run the program on the stand-ins' table; returns the exit status."""
+
+    def run_it(thing: str, out: Path, *options: object) -> int:
+        words = [thing, "--out", out, "--sources", sources, "--tries", 3, "--timeout", 5, *options]
+        return fetch.main([str(word) for word in words])
+
+    return run_it
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# One file
+
+
+def test_goes_on_where_the_connection_was_cut(site: Site, run, tmp_path: Path) -> None:
+    site.files["/v"] = BODY
+    site.cuts["/v"] = [100_000, 250_000]
+    assert run("vgg16", tmp_path / "out" / "v", "--url", f"{site.root}/v") == 0
+    assert (tmp_path / "out" / "v").read_bytes() == BODY
+    assert names(tmp_path / "out") == {"v"}
+    assert site.asked == [
+        ("/v", None, None),
+        ("/v", "bytes=100000-", '"one"'),
+        ("/v", "bytes=250000-", '"one"'),
+    ]
+
+
+def test_goes_on_in_a_later_run(site: Site, run, tmp_path: Path) -> None:
+    site.files["/v"] = BODY
+    site.cuts["/v"] = [200_000] + [0] * 3
+    options = (tmp_path / "v", "--url", f"{site.root}/v", "--tries", 1)
+    site.cuts["/v"] = [200_000]
+    assert run("vgg16", *options) == 1
+    assert not (tmp_path / "v").exists()
+    assert (tmp_path / "v.part").stat().st_size == 200_000
+    assert run("vgg16", *options) == 0
+    assert (tmp_path / "v").read_bytes() == BODY
+    assert site.asked[-1][1] == "bytes=200000-"
+
+
+def test_server_without_ranges_starts_over(site: Site, run, tmp_path: Path) -> None:
+    site.files["/v"] = BODY
+    site.ranges = False
+    site.cuts["/v"] = [100_000, 50_000]
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 0
+    assert (tmp_path / "v").read_bytes() == BODY
+
+
+def test_server_that_always_cuts_is_given_up(site: Site, run, tmp_path: Path, capsys) -> None:
+    site.files["/v"] = BODY
+    site.ranges = False
+    site.cuts["/v"] = [100_000] * 99
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 1
+    assert len(site.asked) == 3
+    assert "connection cut at 100,000 of 300,000 bytes" in capsys.readouterr().err
+
+
+def test_file_that_changed_meanwhile_is_started_over(site: Site, run, tmp_path: Path) -> None:
+    new = BODY[::-1]
+    site.files["/gt"] = tgz({f"{i}.txt": BODY[i * 9999 :][:9999] for i in range(4)})
+    site.cuts["/gt"] = [20_000]
+    assert run("oxford5k-gt", tmp_path / "gt", "--url", f"{site.root}/gt", "--tries", 1) == 1
+    site.files["/gt"] = tgz({f"{i}.txt": new[i * 9999 :][:9999] for i in range(4)})
+    site.etag = '"two"'
+    assert run("oxford5k-gt", tmp_path / "gt", "--url", f"{site.root}/gt") == 0
+    assert site.asked[-1] == ("/gt", "bytes=20000-", '"one"')
+    assert (tmp_path / "gt" / "1.txt").read_bytes() == new[9999 : 2 * 9999]
+
+
+def test_unsure_start_is_not_gone_on_with(site: Site, run, tmp_path: Path) -> None:
+    """Without a checksum or a validator nothing tells whether start and rest belong together."""
+    site.files["/gt"] = tgz({f"{i}.txt": BODY[i * 9999 :][:9999] for i in range(4)})
+    site.etag = None
+    site.cuts["/gt"] = [20_000]
+    assert run("oxford5k-gt", tmp_path / "gt", "--url", f"{site.root}/gt") == 0
+    assert [wanted for _, wanted, _ in site.asked] == [None, None]
+
+
+def test_wrong_hash_is_refused_and_nothing_left(site: Site, run, tmp_path: Path, capsys) -> None:
+    site.files["/v"] = BODY[:-1] + b"!"
+    assert run("vgg16", tmp_path / "out" / "v", "--url", f"{site.root}/v") == 1
+    assert names(tmp_path / "out") == set()
+    assert f"not the published {PUBLISHED}: refused" in capsys.readouterr().err
+
+
+def test_wrong_size_is_refused_before_downloading(site: Site, run, tmp_path: Path, capsys) -> None:
+    site.files["/v"] = BODY[:-1]
+    assert run("vgg16", tmp_path / "out" / "v", "--url", f"{site.root}/v") == 1
+    assert names(tmp_path / "out") == set()
+    assert "299,999 bytes there, where the published file has 300,000" in capsys.readouterr().err
+
+
+def test_part_of_something_else_is_found_out_by_the_hash(site: Site, run, tmp_path: Path) -> None:
+    site.files["/v"] = BODY
+    (tmp_path / "v.part").write_bytes(b"x" * 1000)
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v", "--url", f"{site.root}/v") == 0
+    assert (tmp_path / "v").read_bytes() == BODY
+
+
+def test_mirrors_in_order(site: Site, run, tmp_path: Path, capsys) -> None:
+    site.files |= {"/page": b"<html>log in", "/bad": BODY[::-1], "/good": BODY, "/never": BODY}
+    site.types["/page"] = "text/html; charset=utf-8"
+    site.statuses["/down"] = [503] * 99
+    closed = socket.create_server(("127.0.0.1", 0))
+    port = closed.getsockname()[1]
+    closed.close()
+    urls = [f"{site.root}/{name}" for name in ("gone", "page", "down", "bad", "good", "never")]
+    urls.insert(0, f"http://127.0.0.1:{port}/v")
+    options = [word for url in ["file:///etc/passwd", *urls] for word in ("--url", url)]
+    assert run("vgg16", tmp_path / "v", *options) == 0
+    assert (tmp_path / "v").read_bytes() == BODY
+    assert site.paths() == ["/gone", "/page", "/down", "/down", "/down", "/bad", "/good"]
+    said = capsys.readouterr().err
+    for reason in (
+        "not an http or https address",
+        "Connection refused",
+        "HTTP 404 Not Found",
+        "a web page came instead of the file",
+        "HTTP 503 Service Unavailable",
+        "refused",
+    ):
+        assert reason in said
+
+
+def test_another_mirror_goes_on_where_the_hash_will_tell(site: Site, run, tmp_path: Path) -> None:
+    site.files |= {"/a": BODY, "/b": BODY}
+    site.cuts["/a"] = [150_000]
+    options = ("--url", f"{site.root}/a", "--url", f"{site.root}/b", "--tries", 1)
+    assert run("vgg16", tmp_path / "v", *options) == 0
+    assert site.asked[-1] == ("/b", "bytes=150000-", None)
+    assert (tmp_path / "v").read_bytes() == BODY
+
+
+def test_no_address_is_one_sentence(site: Site, run, tmp_path: Path, capsys) -> None:
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/none") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        f"fetch: v.caffemodel could not be had ({site.root}/none: HTTP 404 Not Found);"
+        " name another with --url"
+    )
+
+
+def test_whole_part_needs_no_request(site: Site, run, tmp_path: Path) -> None:
+    """Killed between the last byte and the move."""
+    (tmp_path / "v.part").write_bytes(BODY)
+    (tmp_path / "v.part.json").write_text(json.dumps({"url": "x", "validator": None, "total": len(BODY)}))
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 0
+    assert site.asked == []
+    assert names(tmp_path) == {"v", "sources.toml"}
+
+
+@pytest.mark.parametrize("size", [len(BODY), 1000])
+def test_server_that_does_not_tell_the_size(site: Site, run, tmp_path: Path, size: int) -> None:
+    site.files["/v"] = BODY[:size]
+    site.told_size = False
+    assert run("vgg16", tmp_path / "out" / "v", "--url", f"{site.root}/v") == (size != len(BODY))
+    assert names(tmp_path / "out") == ({"v"} if size == len(BODY) else set())
+
+
+def test_redirects_keep_the_range(site: Site, run, tmp_path: Path) -> None:
+    site.files["/v"] = BODY
+    site.redirects["/old"] = f"{site.root}/v"
+    site.cuts["/v"] = [100_000]
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/old") == 0
+    assert site.asked[-1] == ("/v", "bytes=100000-", '"one"')
+
+
+def test_full_disk_is_told_before_the_download(site: Site, run, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Room for the archive (5.1 MB) alone is not enough."""
+    site.files["/i.tgz"] = BODY * 17
+    usage = shutil.disk_usage(tmp_path)._replace(free=8_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i.tgz") == 1
+    said = capsys.readouterr().err
+    assert said == f"fetch: {tmp_path} has 8 MB free, and images.tgz wants 10 MB more\n"
+    assert names(tmp_path) == {"sources.toml"}
+
+
+def test_full_disk_keeps_the_archive(site: Site, run, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "images.tgz").write_bytes(BODY * 17)
+    usage = shutil.disk_usage(tmp_path)._replace(free=2_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert run("oxford5k-images", tmp_path / "jpg") == 1
+    said = capsys.readouterr().err
+    assert said == f"fetch: {tmp_path} has 2 MB free, and what is unpacked wants 5 MB more\n"
+    assert names(tmp_path) == {"sources.toml", "images.tgz"}
+
+
+# What is there already
+
+
+def test_nothing_is_asked_for_what_is_there(site: Site, run, tmp_path: Path, capsys) -> None:
+    (tmp_path / "v").write_bytes(BODY)
+    (tmp_path / "jpg" / "deeper").mkdir(parents=True)
+    for number in range(3):
+        (tmp_path / "jpg" / "deeper" / f"{number}.JPG").write_bytes(b"own copy")
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 0
+    assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i") == 0
+    assert site.asked == []
+    assert capsys.readouterr().out.splitlines() == [
+        f"fetch: {tmp_path}/v is there already, its sha256 as published",
+        f"fetch: {tmp_path}/jpg is there already, 3 .jpg",
+    ]
+
+
+def test_own_copies_are_taken_with_a_word(site: Site, run, tmp_path: Path, capsys) -> None:
+    (tmp_path / "v").write_bytes(BODY[::-1])
+    (tmp_path / "jpg").mkdir()
+    (tmp_path / "jpg" / "a.jpg").write_bytes(b"own copy")
+    assert run("vgg16", tmp_path / "v") == 0
+    assert run("oxford5k-images", tmp_path / "jpg") == 0
+    said = capsys.readouterr().out
+    assert "is not the published v.caffemodel: taken as it is" in said
+    assert "1 .jpg of 3: taken as it is" in said
+
+
+@pytest.mark.parametrize("content", [b"", BODY[: len(BODY) // 2]])
+def test_cut_weights_are_refused(run, tmp_path: Path, capsys, content: bytes) -> None:
+    (tmp_path / "v").write_bytes(content)
+    assert run("vgg16", tmp_path / "v") == 1
+    assert "is not a whole v.caffemodel" in capsys.readouterr().err
+    assert (tmp_path / "v").read_bytes() == content
+
+
+def test_folder_of_something_else_is_refused(run, tmp_path: Path, capsys) -> None:
+    (tmp_path / "jpg").mkdir()
+    (tmp_path / "jpg" / "thesis.tex").write_text("mine")
+    assert run("oxford5k-images", tmp_path / "jpg") == 1
+    assert "has no .jpg in it" in capsys.readouterr().err
+    assert names(tmp_path / "jpg") == {"thesis.tex"}
+
+
+# Archives
+
+
+def test_oxford_images_and_ground_truth(site: Site, run, tmp_path: Path, capsys) -> None:
+    pictures = {f"all_souls_{number:06}.jpg": jpg(number) for number in range(3)}
+    truth = {f"./all_souls_1_{kind}.txt": b"x\n" for kind in ("query", "good", "ok", "junk")}
+    site.files["/i.tgz"] = tgz(pictures | {"README": b"r", "._all_souls_000000.jpg": b"a Mac's"})
+    site.files["/g.tgz"] = tgz(truth)
+    (tmp_path / "jpg").mkdir()  # empty is as good as absent
+    site.cuts["/i.tgz"] = [5000]
+    assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i.tgz") == 0
+    assert run("oxford5k-gt", tmp_path / "gt", "--url", f"{site.root}/g.tgz", "--keep-archive") == 0
+    assert {p.name: p.read_bytes() for p in (tmp_path / "jpg").iterdir()} == pictures
+    assert names(tmp_path / "gt") == {Path(name).name for name in truth}
+    assert names(tmp_path) == {"jpg", "gt", "gt.tgz", "sources.toml"}
+    assert "no published checksum; size only" in capsys.readouterr().err
+
+
+def test_archives_with_folders_become_one_folder(site: Site, run, tmp_path: Path) -> None:
+    one = {"paris/louvre/a.jpg": b"a", "paris/louvre/b.jpg": b"b"}
+    site.files["/p1.tgz"] = tgz(one)
+    site.files["/p2.tgz"] = tgz({"paris/eiffel/c.jpg": b"c", "paris/general/b.jpg": b"b"})
+    assert run("paris6k-images", tmp_path / "jpg", "--url", f"{site.root}/") == 0
+    assert {p.name: p.read_bytes() for p in (tmp_path / "jpg").iterdir()} == {
+        "a.jpg": b"a",
+        "b.jpg": b"b",
+        "c.jpg": b"c",
+    }
+
+
+def test_two_archives_need_a_folder_of_them(site: Site, run, tmp_path: Path, capsys) -> None:
+    assert run("paris6k-images", tmp_path / "jpg", "--url", f"{site.root}/p1.tgz") == 1
+    assert "p1.tgz and p2.tgz: --url must be the folder" in capsys.readouterr().err
+
+
+def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+THREE = {f"{number}.jpg": b"%d" % number for number in range(3)}
+STRANGE = {
+    "out of the folder": (tgz(THREE | {"../evil.jpg": b"e"}), "a path out of its folder (../evil.jpg)"),
+    "out, deeper": (tgz(THREE | {"a/../../evil.jpg": b"e"}), "a path out of its folder"),
+    "absolute": (tgz(THREE | {"/tmp/evil.jpg": b"e"}), "an absolute path (/tmp/evil.jpg)"),
+    "symbolic link": (tgz(THREE, special("l.jpg", tarfile.SYMTYPE, "/etc/passwd")), "a link (l.jpg)"),
+    "hard link": (tgz(THREE, special("l.jpg", tarfile.LNKTYPE, "../x")), "a link (l.jpg)"),
+    "device": (tgz(THREE, special("d.jpg", tarfile.CHRTYPE)), "a device (d.jpg)"),
+    "two of one name": (tgz(THREE | {"a/0.jpg": b"other"}), "another file called 0.jpg"),
+    "too few": (tgz({"0.jpg": b"0"}), "1 .jpg inside, 3 expected"),
+    "cut": (tgz({"0.jpg": BODY})[:50_000], "is damaged or no .tgz archive"),
+    "one bit": (bytes(b ^ (i == 5000) for i, b in enumerate(tgz({"0.jpg": BODY}))), "is damaged"),
+    "checksum": (tgz(THREE)[:-8] + struct.pack("<I", 1) + tgz(THREE)[-4:], "is damaged"),
+    "no archive": (b"GIF89a", "what came is no .tgz archive"),
+}
+
+
+@pytest.mark.parametrize(("archive", "sentence"), STRANGE.values(), ids=STRANGE)
+def test_strange_archives_leave_nothing(
+    site: Site, run, tmp_path: Path, capsys, archive: bytes, sentence: str
+) -> None:
+    site.files["/i.tgz"] = archive
+    out = tmp_path / "data" / "jpg"
+    assert run("oxford5k-images", out, "--url", f"{site.root}/i.tgz") == 1
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert names(tmp_path / "data") == set()
+    assert names(tmp_path) == {"data", "sources.toml"}
+    assert not Path("/tmp/evil.jpg").exists()
+
+
+def test_archive_brought_along_is_used_and_not_thrown_away(site: Site, run, tmp_path: Path, capsys) -> None:
+    (tmp_path / "images.tgz").write_bytes(tgz(THREE)[:50])
+    assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i.tgz") == 1
+    assert "remove it to have it fetched anew" in capsys.readouterr().err
+    assert (tmp_path / "images.tgz").exists()
+    (tmp_path / "images.tgz").write_bytes(tgz(THREE))
+    assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i.tgz") == 0
+    assert names(tmp_path / "jpg") == set(THREE)
+    assert site.asked == []
+
+
+def test_folder_behind_a_link(site: Site, run, tmp_path: Path) -> None:
+    (tmp_path / "big disk").mkdir()
+    (tmp_path / "jpg").symlink_to(tmp_path / "big disk")
+    site.files["/i.tgz"] = tgz(THREE)
+    assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i.tgz") == 0
+    assert (tmp_path / "jpg").is_symlink()
+    assert names(tmp_path / "big disk") == set(THREE)
+
+
+# Landmarks
+
+
+def landmarks(tmp_path: Path, *options: object) -> int:
+    words = [
+        "landmarks",
+        "--urls",
+        tmp_path / "urls.txt",
+        "--out",
+        tmp_path / "out",
+        "--timeout",
+        5,
+        *options,
+    ]
+    return fetch.main([str(word) for word in words])
+
+
+def report(tmp_path: Path) -> dict[str, dict[str, str]]:
+    with (tmp_path / "out_fetch.csv").open(newline="") as stream:
+        return {row["url"].rpartition("/")[2]: row for row in csv.DictReader(stream)}
+
+
+def pictures(tmp_path: Path) -> dict[str, list[bytes]]:
+    return {
+        folder.name: [path.read_bytes() for path in sorted(folder.iterdir())]
+        for folder in (tmp_path / "out").iterdir()
+    }
+
+
+@pytest.fixture
+def web(site: Site, tmp_path: Path) -> Site:
+    """A list as one finds it: some good, most of it gone in one way or another."""
+    site.files |= {
+        "/a.jpg": jpg(1),
+        "/b?size=large": jpg(2, kind="PNG"),
+        "/shaky.jpg": jpg(3),
+        "/cut.jpg": jpg(4),
+        "/page.jpg": b"\n<!DOCTYPE html><title>404</title>",
+        "/typed.jpg": jpg(5),
+        "/tiny.jpg": jpg(6, side=1),
+        "/huge.jpg": jpg(7, side=800, kind="PNG"),
+        "/odd.gif": jpg(8, kind="GIF"),
+        "/photo_unavailable.png": jpg(9, kind="PNG"),
+        "/nothing": b"",
+        "/gone1": jpg(10),
+        "/gone2": jpg(10),
+        "/twice1": jpg(11),
+        "/twice2": jpg(11),
+    }
+    site.types["/typed.jpg"] = "text/html"
+    site.redirects["/flickr"] = f"{site.root}/photo_unavailable.png"
+    site.statuses["/shaky.jpg"] = [503]
+    site.cuts["/cut.jpg"] = [100] * 9
+    classes = {"/b?size=large": "two words", "/gone1": "c1", "/gone2": "c2"}
+    paths = [*(path for path in site.files if "unavailable" not in path), "/flickr", "/dead", "/b?size=large"]
+    lines = [f"{site.root}{path} {classes.get(path, 'one')}" for path in paths]
+    lines += ["# a remark", "", "file:///etc/passwd one", "http://[oops one"]
+    (tmp_path / "urls.txt").write_text("\n".join(lines))
+    return site
+
+
+def test_landmarks_takes_what_is_a_picture(web: Site, tmp_path: Path, capsys) -> None:
+    assert landmarks(tmp_path, "--max-mb", 1) == 0
+    had = pictures(tmp_path)
+    assert set(had) == {"one", "two words"}
+    assert sorted(had["one"]) == sorted(web.files[path] for path in ("/a.jpg", "/shaky.jpg", "/twice1"))
+    assert had["two words"] == [web.files["/b?size=large"]]
+    rows = report(tmp_path)
+    assert [row["url"] for row in rows.values()] == [
+        link.url for link in fetch.read_links(tmp_path / "urls.txt")
+    ]
+    for name, reason in {
+        "cut.jpg": "connection cut at 100 of",
+        "page.jpg": "a web page instead of a picture",
+        "typed.jpg": "a web page instead of a picture",
+        "tiny.jpg": "only 1x1 pixels",
+        "huge.jpg": "larger than 1,000,000 bytes",
+        "odd.gif": "a GIF picture, which Caffe does not read",
+        "flickr": "Flickr's stand-in",
+        "nothing": "no picture",
+        "dead": "HTTP 404 Not Found",
+        "passwd": "not an http or https address",
+        "[oops": "no usable address",
+    }.items():
+        assert rows[name]["result"] == "failed"
+        assert reason in rows[name]["reason"]
+    assert {rows["gone1"]["result"], rows["gone2"]["result"]} == {"placeholder"}
+    assert {rows["twice1"]["result"], rows["twice2"]["result"]} == {"kept", "copy"}
+    said = capsys.readouterr().out
+    assert "has 4 pictures of 18 addresses, 4 of them new" in said
+    assert "not got: 11 (" in said
+    assert "2 classes have no picture: c1, c2" in said
+
+
+def test_landmarks_largest_size_holds_where_none_is_told(web: Site, tmp_path: Path) -> None:
+    web.told_size = False
+    assert landmarks(tmp_path, "--max-mb", 1) == 0
+    assert "larger than 1,000,000 bytes" in report(tmp_path)["huge.jpg"]["reason"]
+
+
+def test_landmarks_asks_only_for_what_is_missing(web: Site, tmp_path: Path, capsys) -> None:
+    assert landmarks(tmp_path, "--max-mb", 1, "--tries", 1) == 0
+    before = pictures(tmp_path)
+    web.asked.clear()
+    assert landmarks(tmp_path, "--max-mb", 1) == 0
+    assert not {"/a.jpg", "/b?size=large"} & set(web.paths())
+    assert {"/shaky.jpg", "/dead"} <= set(web.paths())
+    assert pictures(tmp_path).keys() == before.keys()
+    assert len(pictures(tmp_path)["one"]) == len(before["one"]) + 1
+    assert report(tmp_path)["a.jpg"]["result"] == "there"
+    assert {report(tmp_path)[name]["result"] for name in ("gone1", "gone2")} == {"placeholder"}
+
+
+def test_landmarks_all_there_asks_nothing(site: Site, tmp_path: Path) -> None:
+    site.files["/a.jpg"] = jpg(1)
+    (tmp_path / "urls.txt").write_text(f"{site.root}/a.jpg one\n")
+    assert landmarks(tmp_path) == 0
+    assert landmarks(tmp_path) == 0
+    assert site.paths() == ["/a.jpg"]
+
+
+def test_landmarks_knows_a_placeholder_from_the_run_before(site: Site, tmp_path: Path) -> None:
+    site.files |= {"/a": jpg(1), "/b": jpg(1), "/c": jpg(2)}
+    (tmp_path / "urls.txt").write_text(f"{site.root}/a one\n{site.root}/c one")
+    assert landmarks(tmp_path) == 0
+    (tmp_path / "urls.txt").write_text(f"{site.root}/a one\n{site.root}/c one\n{site.root}/b two")
+    assert landmarks(tmp_path) == 0
+    assert pictures(tmp_path) == {"one": [site.files["/c"]]}
+
+
+def test_landmarks_nothing_got_is_an_error(site: Site, tmp_path: Path, capsys) -> None:
+    (tmp_path / "urls.txt").write_text("".join(f"{site.root}/{number} one\n" for number in range(5)))
+    assert landmarks(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "none of 5 addresses gave a picture (5 HTTP 404 Not Found)" in said
+    assert len(report(tmp_path)) == 5
+
+
+def test_landmarks_leaves_silent_hosts_alone(site: Site, tmp_path: Path) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    host = f"127.0.0.1:{silent.getsockname()[1]}"
+    silent.close()
+    site.files["/a.jpg"] = jpg(1)
+    lines = [f"http://{host}/{number} one" for number in range(9)] + [f"{site.root}/a.jpg one"]
+    (tmp_path / "urls.txt").write_text("\n".join(lines))
+    assert landmarks(tmp_path, "--threads", 1, "--tries", 1) == 0
+    reasons = [row["reason"] for row in report(tmp_path).values() if row["result"] == "failed"]
+    assert reasons == ["Connection refused"] * 3 + [f"{host} did not answer 3 times"] * 6
+
+
+def test_landmarks_class_folders_of_ones_own(tmp_path: Path, capsys) -> None:
+    (tmp_path / "out" / "a_class").mkdir(parents=True)
+    assert landmarks(tmp_path) == 0
+    assert "is there already, 1 class folders" in capsys.readouterr().out
+
+
+def test_landmarks_without_anything_says_what_to_bring(tmp_path: Path, capsys) -> None:
+    assert landmarks(tmp_path) == 1
+    assert capsys.readouterr().err == (
+        f"fetch: Landmarks has no complete public copy: bring class folders to {tmp_path}/out, or a list of"
+        f" `url class` lines to {tmp_path}/urls.txt; Table 1 works without (--table 1)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("http://x/1 a\nhttp://x/2\n", "line 2: an address and a class are expected"),
+        ("http://x/1 ../up\n", "line 1: '../up' can't be a class folder's name"),
+        ("http://x/1 a/b\n", "can't be a class folder's name"),
+        ("# nothing\n", "has no `url class` lines"),
+    ],
+)
+def test_landmarks_bad_lists(tmp_path: Path, capsys, text: str, sentence: str) -> None:
+    (tmp_path / "urls.txt").write_text(text)
+    assert landmarks(tmp_path) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_landmarks_write_error_stops_the_run(site: Site, tmp_path: Path, capsys) -> None:
+    site.files["/a.jpg"] = jpg(1)
+    (tmp_path / "urls.txt").write_text(f"{site.root}/a.jpg one\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "one").write_text("a file where the class folder should be")
+    assert landmarks(tmp_path) == 1
+    assert "File exists: " in capsys.readouterr().err
+
+
+# The table
+
+
+def test_the_table_that_ships() -> None:
+    for name in fetch.THINGS:
+        thing = fetch.read_thing(fetch.SOURCES, name)
+        for file in thing.files:
+            assert file.urls and all(url.startswith(("http://", "https://")) for url in file.urls)
+            assert bool(thing.keep) == file.name.endswith(".tgz")
+    weights = fetch.read_thing(fetch.SOURCES, "vgg16").files[0]
+    assert weights.bytes == 553432081
+    assert len(weights.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[vgg16", "is no TOML"),
+        ("[other]", "lacks 'vgg16'"),
+        ("vgg16 = 3", "not like the ones in sources.toml"),
+        ("[vgg16]\nwhat = ''\npage = ''\nfiles = [{name = 'v'}]", "lacks 'urls'"),
+        ("[vgg16]\nwhat = ''\npage = ''\nfiles = [{name = 'v', urls = [], typo = 1}]", "not like the ones"),
+    ],
+)
+def test_bad_tables(run, sources: Path, tmp_path: Path, capsys, text: str, sentence: str) -> None:
+    sources.write_text(text)
+    assert run("vgg16", tmp_path / "v") == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_read_only_target(site: Site, run, capsys) -> None:
+    site.files["/v"] = BODY
+    assert run("vgg16", Path("/proc/self/v"), "--url", f"{site.root}/v") == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("thing", ["vgg16", "landmarks"])
+def test_interruption_leaves_nothing_half_made(tmp_path: Path, thing: str, number: int, status: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+        (tmp_path / "urls.txt").write_text(f"{url} one")
+        options = ["--url", url] if thing == "vgg16" else ["--urls", str(tmp_path / "urls.txt")]
+        command = [sys.executable, "-m", "data_prep.fetch", thing, "--out", str(tmp_path / "out"), *options]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            size = 553432081 if thing == "vgg16" else 1000
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nstart" % size)
+            time.sleep(0.2)
+            process.send_signal(number)
+            said = process.communicate(timeout=10)[1]
+    assert process.returncode == status
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").is_file()
+    assert [path for path in (tmp_path / "out").glob("**/*") if path.is_file()] == []
+    if thing == "vgg16":
+        assert (tmp_path / "out.part").read_bytes() == b"start"
