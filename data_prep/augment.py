@@ -1,8 +1,8 @@
 """Fill up small classes with augmented copies of their pictures until each has exactly --num-wanted.
 
 The random changes are Keras' ImageDataGenerator's with the article's parameters: rotation by up to 10
-degrees, shifts by up to 0.2 of the picture, shear 0.2, zoom 0.2, horizontal flip, edges filled with the
-nearest pixel.
+degrees, shifts by up to 0.2 of the picture, shear 0.2 (radians, as the article's Keras took it), zoom 0.2,
+horizontal flip, edges filled with the nearest pixel.
 A class that has num-wanted pictures or more is left alone. The copies are spread evenly over a class's
 originals and named after them: a.png gives aug_a.png_0.jpg, aug_a.png_1.jpg and so on.
 
@@ -25,14 +25,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+# keras-preprocessing is the same ImageDataGenerator as Keras 3's legacy one, without the backend that Keras
+# needs even for this.
 from keras_preprocessing.image import ImageDataGenerator
 from keras_preprocessing.image.affine_transformations import transform_matrix_offset_center
 
 from data_prep.parallel import add_jobs_option, map_ordered, positive_int, run_program
 from data_prep.pictures import class_folders, copy_name, is_copy, picture_names, written_beside
 
-# keras-preprocessing is the same ImageDataGenerator as Keras 3's legacy one, without the backend that Keras
-# needs even for this.
+# Keras read shear_range in radians in 2017 and reads it in degrees today, when a literal 0.2 would do nothing
+# that an eye can see.
+ARTICLE_SHEAR = 0.2
 
 JPEG_QUALITY = 75  # Pillow's default, with which the article's script saved its copies
 
@@ -79,7 +83,7 @@ def article_generator() -> ImageDataGenerator:
         rotation_range=10,
         width_shift_range=0.2,
         height_shift_range=0.2,
-        shear_range=0.2,
+        shear_range=np.rad2deg(ARTICLE_SHEAR),
         zoom_range=0.2,
         horizontal_flip=True,
         fill_mode="nearest",

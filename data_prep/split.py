@@ -40,9 +40,23 @@ def split_class(
     for group in dealt:
         sizes.append(sizes[-1] + len(group))
     cut = min(range(1, len(dealt)), key=lambda count: abs(sizes[count] - target))
-    return [name for group in dealt[:cut] for name in group], [
-        name for group in dealt[cut:] for name in group
-    ]
+    train, val = dealt[:cut], dealt[cut:]
+    _swap_towards(train, val, target - sizes[cut])
+    return [name for group in train for name in group], [name for group in val for name in group]
+
+
+def _swap_towards(train: list[list[str]], val: list[list[str]], missing: int) -> None:
+    """Swap groups of different sizes while that brings train nearer to the `missing` pictures it lacks."""
+    while missing:
+        in_train = {len(group): index for index, group in enumerate(train)}
+        in_val = {len(group): index for index, group in enumerate(val)}
+        swaps = [(abs(missing - (more - less)), more, less) for less in in_train for more in in_val]
+        left, more, less = min(swaps)
+        if left >= abs(missing):
+            return
+        i, j = in_train[less], in_val[more]
+        train[i], val[j] = val[j], train[i]
+        missing -= more - less
 
 
 def split(

@@ -173,7 +173,7 @@ def test_still_exact_when_originals_come_and_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(64, 48), (51, 77), (300, 200), (2, 3)])
 def test_both_engines_make_keras_own_picture(size: tuple[int, int]) -> None:
     picture = cv2.GaussianBlur(photograph(*size), (0, 0), 0.7)
-    for number in range(40):
+    for number in range(25):
         transform = draw_transform(picture.shape, 0, "class", "a.jpg", number)
         keras_own = article_generator().apply_transform(picture.astype(np.float32), transform)
         saved_by_keras = np.asarray(array_to_img(keras_own, scale=False))
@@ -188,11 +188,19 @@ def test_both_engines_make_keras_own_picture(size: tuple[int, int]) -> None:
 def test_the_parameters_are_the_articles() -> None:
     shape = (200, 100, 3)
     drawn = [draw_transform(shape, 0, "class", "a.jpg", number) for number in range(2000)]
-    limits = {"theta": (-10, 10), "tx": (-40, 40), "ty": (-20, 20), "shear": (-0.2, 0.2), "zx": (0.8, 1.2)}
+    limits = {
+        "theta": (-10, 10),
+        "tx": (-40, 40),
+        "ty": (-20, 20),
+        "shear": (-11.459, 11.459),
+        "zx": (0.8, 1.2),
+    }
     for name, (low, high) in (limits | {"zy": (0.8, 1.2)}).items():
         values = np.array([transform[name] for transform in drawn])
         margin = (high - low) / 100
-        assert low <= values.min() < low + margin and high - margin < values.max() <= high, name
+        assert low - 0.001 <= values.min() < low + margin and high - margin < values.max() <= high + 0.001, (
+            name
+        )
     flips = np.mean([transform["flip_horizontal"] for transform in drawn])
     assert 0.45 < flips < 0.55
     assert not any(transform["flip_vertical"] for transform in drawn)
@@ -213,16 +221,15 @@ def test_a_picture_is_read_as_caffe_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "name", "data", "sentence"),
+    ("classes", "name", "data", "sentence", "jobs"),
     [
-        ({"x": ["a.jpg"]}, "empty/notes.txt", b"", "class folder {folder}/empty has no pictures"),
-        ({"x": ["a.jpg"]}, "y/aug_a.jpg_0.jpg", b"", "their originals are gone"),
-        ({"x": ["a.jpg"]}, "x/b.jpg", b"no picture", "{folder}/x/b.jpg is no readable picture"),
-        ({"x": ["a.jpg"]}, "x/b.jpg", b"", "{folder}/x/b.jpg is no readable picture"),
-        ({}, "a.jpg", b"", "has no class folders"),
+        ({"x": ["a.jpg"]}, "empty/notes.txt", b"", "class folder {folder}/empty has no pictures", 1),
+        ({"x": ["a.jpg"]}, "y/aug_a.jpg_0.jpg", b"", "their originals are gone", 1),
+        ({"x": ["a.jpg"]}, "x/b.jpg", b"no picture", "{folder}/x/b.jpg is no readable picture", 2),
+        ({"x": ["a.jpg"]}, "x/b.jpg", b"", "{folder}/x/b.jpg is no readable picture", 1),
+        ({}, "a.jpg", b"", "has no class folders", 1),
     ],
 )
-@pytest.mark.parametrize("jobs", [1, 2])
 def test_bad_input_is_one_sentence(
     tmp_path: Path, classes: dict[str, list[str]], name: str, data: bytes, sentence: str, jobs: int
 ) -> None:
