@@ -99,6 +99,10 @@ def run_program(name: str, run: Callable[[], int]) -> int:
         stream.reconfigure(errors="backslashreplace")  # a file name need not be valid UTF-8
     try:
         return run()
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has seen enough; Python would complain once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (OSError, ValueError) as error:
         print(f"{name}: {one_sentence(error)}", file=sys.stderr)
         return 1

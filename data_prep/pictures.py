@@ -4,6 +4,7 @@ A data set is a folder of class folders, each holding one class's pictures. Name
 nobody's (a shell's * passes them over too): our own half-written files are among them.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -90,6 +91,6 @@ def written_beside(path: Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename is None and error.errno != errno.EPIPE:
             error.filename = str(path)
         raise
