@@ -14,6 +14,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,7 +85,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", site.types.get(self.path, "application/octet-stream"))
         self.end_headers()
         end = site.cuts[self.path].pop(0) if site.cuts.get(self.path) else len(body)
-        self.wfile.write(body[start:end])
+        with suppress(ConnectionError):  # a client that has seen enough hangs up
+            self.wfile.write(body[start:end])
 
     def log_message(self, *_: object) -> None:
         pass
