@@ -43,7 +43,7 @@ if wants_table 2; then
     # ── Section 5, fine-tuning VGG16: class folders to numbers, lists, LMDB, mean file ───────────────────────────────
     stage rename "Section 5, fine-tuning: class folders to 0 .. N-1" &&
         step "$W/classes" "$W/classes.csv" : "$W/augmented" -- \
-            python -m data_prep.rename_classes "$W/classes" --from "$W/augmented" --csv "$W/classes.csv"
+            python -m data_prep.rename_classes "$W/classes" --from "$W/augmented"
 
     stage split "Section 5, split into train and val" &&
         step "$W/lists" : "$W/classes" -- \

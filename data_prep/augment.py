@@ -32,7 +32,15 @@ from keras_preprocessing.image import ImageDataGenerator
 from keras_preprocessing.image.affine_transformations import transform_matrix_offset_center
 
 from data_prep.parallel import add_jobs_option, map_ordered, positive_int, run_program
-from data_prep.pictures import class_folders, copy_name, is_copy, picture_names, written_beside
+from data_prep.pictures import (
+    add_from_option,
+    begin_from,
+    class_folders,
+    copy_name,
+    is_copy,
+    picture_names,
+    written_beside,
+)
 
 # Keras read shear_range in radians in 2017 and reads it in degrees today, when a literal 0.2 would do nothing
 # that an eye can see.
@@ -204,6 +212,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="folder of class folders, which get the copies"
     )
+    add_from_option(parser)
     parser.add_argument(
         "--num-wanted", type=positive_int, default=800, metavar="N", help="pictures a class (default: 800)"
     )
@@ -223,6 +232,7 @@ def main() -> int:
     arguments = build_parser().parse_args()
 
     def run() -> int:
+        begin_from(arguments.source, arguments.folder)
         made, removed = augment(
             arguments.folder, arguments.num_wanted, arguments.seed, arguments.engine, arguments.jobs
         )

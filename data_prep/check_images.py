@@ -44,7 +44,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from data_prep.parallel import add_jobs_option, map_ordered, run_program
-from data_prep.pictures import FORMAT_OF_SUFFIX, written_beside
+from data_prep.pictures import FORMAT_OF_SUFFIX, add_from_option, begin_from, written_beside
 
 GREY_ROWS = 8
 GREY_IS_128_IN = ("RGB", "L", "CMYK")
@@ -291,6 +291,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of pictures or of class folders")
+    add_from_option(parser)
     parser.add_argument(
         "--report",
         type=Path,
@@ -309,6 +310,7 @@ def main() -> int:
 
     def run() -> int:
         folder = arguments.folder.resolve()
+        begin_from(arguments.source, folder)
         report_csv = arguments.report or folder.with_name(f"{folder.name}_check.csv")
         findings = check_folder(folder, arguments.quarantine, arguments.fix, arguments.jobs)
         outcomes = report(findings, folder, report_csv)

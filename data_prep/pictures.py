@@ -4,9 +4,11 @@ A data set is a folder of class folders, each holding one class's pictures. Name
 nobody's (a shell's * passes them over too): our own half-written files are among them.
 """
 
+import argparse
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -94,3 +96,41 @@ def written_beside(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename is None and error.errno != errno.EPIPE:
             error.filename = str(path)
         raise
+
+
+def add_from_option(parser: argparse.ArgumentParser) -> None:
+    """Give a program that works in place the option to leave a folder as it is and work on its like."""
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="SOURCE",
+        help="make DIR first, of hard links to SOURCE's files; where DIR is there it goes on with it",
+    )
+
+
+def begin_from(source: Path | None, folder: Path) -> None:
+    """Let folder hold what source holds, as hard links, or as copies on another file system.
+
+    Does nothing without a source, or where folder exists: it is whole then, as it appears in one step.
+    Raises OSError for a source that can't be read and a folder that can't be made.
+    """
+    if source is None or folder.exists():
+        return
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copytree(source, part, copy_function=_link_or_copy, ignore=shutil.ignore_patterns(".*"))
+    except shutil.Error as error:
+        shutil.rmtree(part, ignore_errors=True)
+        name, _, why = error.args[0][0]
+        raise OSError(f"{name} can't be linked or copied: {why}") from error
+    part.rename(folder)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

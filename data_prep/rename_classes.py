@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from data_prep.parallel import run_program
-from data_prep.pictures import class_folders, picture_names, written_beside
+from data_prep.pictures import add_from_option, begin_from, class_folders, picture_names, written_beside
 
 # All folders first move into MOVING under numbers, then MOVING becomes MOVED in one step, then they move
 # out under their new names. So the folders on disk say at any moment which half of the work is done, and an
@@ -157,6 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of class folders")
+    add_from_option(parser)
     parser.add_argument(
         "--classes",
         type=Path,
@@ -173,6 +174,7 @@ def main() -> int:
 
     def run() -> int:
         folder = arguments.folder.resolve()
+        begin_from(arguments.source, folder)
         classes_csv = arguments.classes or folder.with_name(f"{folder.name}.csv")
         names = (undo if arguments.undo else rename_classes)(folder, classes_csv)
         for number, name in enumerate(names):

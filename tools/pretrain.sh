@@ -19,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [[ ! -f $work/prototxt/solver.prototxt ]]; then
     rm -rf "$work"
-    python -m data_prep.rename_classes "$work/classes" --from "$pictures" --csv "$work/classes.csv"
+    python -m data_prep.rename_classes "$work/classes" --from "$pictures"
     python -m data_prep.split "$work/classes" --out "$work/lists" --train-share 0.9 --seed "$seed"
     tools/make_lmdb.sh "$work/lists" "$work/lmdb" 72
     tools/make_mean.sh "$work/lmdb/train_lmdb" "$work/lmdb/mean.binaryproto"
