@@ -24,7 +24,7 @@ stage data "The data: landmarks to train on, the retrieval set, pre-trained weig
         step "$DATABASE" : -- python -m data_prep.fetch oxford5k-images --out "$DATABASE"
         step "$GROUND_TRUTH" : -- python -m data_prep.fetch oxford5k-gt --out "$GROUND_TRUTH"
         step "$WEIGHTS" : -- python -m data_prep.fetch vgg16 --out "$WEIGHTS"
-        wants_table 2 && step "$TRAIN_PICTURES" : "$LANDMARK_URLS" -- python -m data_prep.fetch landmarks --urls "$LANDMARK_URLS" --out "$TRAIN_PICTURES"
+        wants_table 2 && step "$TRAIN_PICTURES" : -- python -m data_prep.fetch landmarks --urls "$LANDMARK_URLS" --out "$TRAIN_PICTURES"
     fi
 }
 

@@ -15,6 +15,7 @@ import numpy as np
 from data_prep.demo_photo import NEAREST_METRES, Array, Canvas, Rng, noise
 
 PIXELS_PER_METRE = 9
+EDGE_ON = 1e-3  # metres off a face's plane below which nothing of it is seen
 WALLS = {
     "brick": (0.13, 0.19, 0.36),
     "sandstone": (0.34, 0.47, 0.56),
@@ -22,7 +23,12 @@ WALLS = {
     "plaster": (0.48, 0.56, 0.62),
     "granite": (0.36, 0.37, 0.38),
 }
-ROOFS = {"tile": (0.10, 0.15, 0.30), "slate": (0.17, 0.15, 0.14), "lead": (0.34, 0.34, 0.33), "copper": (0.36, 0.42, 0.30)}
+ROOFS = {
+    "tile": (0.10, 0.15, 0.30),
+    "slate": (0.17, 0.15, 0.14),
+    "lead": (0.34, 0.34, 0.33),
+    "copper": (0.36, 0.42, 0.30),
+}
 
 
 @dataclass
@@ -112,7 +118,12 @@ def draw_style(rng: Rng) -> Style:
         roof=tuple(np.array(ROOFS[str(rng.choice(list(ROOFS)))]) * rng.uniform(0.75, 1.25)),
         storey=storey,
         bay=bay,
-        window=str(rng.choice(["rect", "round", "pointed", "segment", "twin", "oculus", "band"], p=[0.27, 0.2, 0.15, 0.12, 0.12, 0.06, 0.08])),
+        window=str(
+            rng.choice(
+                ["rect", "round", "pointed", "segment", "twin", "oculus", "band"],
+                p=[0.27, 0.2, 0.15, 0.12, 0.12, 0.06, 0.08],
+            )
+        ),
         window_width=bay * rng.uniform(0.34, 0.62),
         window_height=storey * rng.uniform(0.42, 0.72),
         surround=str(rng.choice(["none", "frame", "hood", "sill", "gablet"])),
@@ -121,7 +132,11 @@ def draw_style(rng: Rng) -> Style:
         verticals=str(rng.choice(["none", "pilasters", "columns", "buttresses"], p=[0.5, 0.2, 0.15, 0.15])),
         ground_floor=str(rng.choice(["same", "arcade", "rustic", "shop"], p=[0.45, 0.25, 0.2, 0.1])),
         cornice=float(rng.choice([0.0, 0.4, 0.9])),
-        parapet=str(rng.choice(["none", "wall", "battlements", "balustrade", "pinnacles"], p=[0.35, 0.2, 0.15, 0.15, 0.15])),
+        parapet=str(
+            rng.choice(
+                ["none", "wall", "battlements", "balustrade", "pinnacles"], p=[0.35, 0.2, 0.15, 0.15, 0.15]
+            )
+        ),
         quoins=bool(rng.random() < 0.3),
         bay_rhythm=int(rng.choice([1, 1, 2, 3])),
         frame_dark=bool(rng.random() < 0.3),
@@ -160,7 +175,9 @@ def roofing(rng: Rng, style: Style, width: float, height: float) -> Texture:
     return texture
 
 
-def _paint(texture: Texture, points: Array, colour: tuple[float, ...] | None, relief: float, glass: float = 0.0) -> None:
+def _paint(
+    texture: Texture, points: Array, colour: tuple[float, ...] | None, relief: float, glass: float = 0.0
+) -> None:
     outline = [np.rint(np.asarray(points)).astype(np.int32)]
     if colour is not None:
         cv2.fillPoly(texture.albedo, outline, colour)
@@ -194,20 +211,34 @@ def _opening(kind: str, cx: float, bottom: float, width: float, height: float) -
     return np.concatenate([[[cx - half, bottom]], head, [[cx + half, bottom]]])
 
 
-def _window(rng: Rng, texture: Texture, style: Style, cx: float, bottom: float, width: float, height: float) -> None:
+def _window(
+    rng: Rng, texture: Texture, style: Style, cx: float, bottom: float, width: float, height: float
+) -> None:
     kind = style.window
     if kind == "twin":
         for side in (-0.27, 0.27):
-            _window(rng, texture, replace(style, window="round"), cx + side * width, bottom, width * 0.46, height)
+            _window(
+                rng, texture, replace(style, window="round"), cx + side * width, bottom, width * 0.46, height
+            )
         return
     if kind == "band":
         kind = "rect"
     border = max(0.16 * width, 1.5)
     if style.surround in ("frame", "hood", "gablet"):
-        _paint(texture, _opening(kind, cx, bottom + border * 0.6, width + 2 * border, height + 1.6 * border), style.trim, 0.8)
+        _paint(
+            texture,
+            _opening(kind, cx, bottom + border * 0.6, width + 2 * border, height + 1.6 * border),
+            style.trim,
+            0.8,
+        )
     if style.surround == "gablet":
         top = bottom - height - border
-        _paint(texture, np.array([[cx - width * 0.75, top], [cx, top - width * 0.4], [cx + width * 0.75, top]]), style.trim, 2.0)
+        _paint(
+            texture,
+            np.array([[cx - width * 0.75, top], [cx, top - width * 0.4], [cx + width * 0.75, top]]),
+            style.trim,
+            2.0,
+        )
     if style.surround == "hood":
         top = bottom - height - border
         _paint(texture, _rect(cx - width * 0.75, top - 2, cx + width * 0.75, top), style.trim, 2.5)
@@ -225,14 +256,18 @@ def _window(rng: Rng, texture: Texture, style: Style, cx: float, bottom: float, 
         _line(texture, (cx - width * 0.45, y), (cx + width * 0.45, y), frame)
 
 
-def _line(texture: Texture, start: tuple[float, float], end: tuple[float, float], colour: tuple[float, ...]) -> None:
+def _line(
+    texture: Texture, start: tuple[float, float], end: tuple[float, float], colour: tuple[float, ...]
+) -> None:
     ends = [tuple(int(round(c)) for c in p) for p in (start, end)]
     cv2.line(texture.albedo, *ends, colour, 1)
     cv2.line(texture.glass, *ends, 0.0, 1)
     cv2.line(texture.relief, *ends, -1.8, 1)
 
 
-def facade(rng: Rng, style: Style, width: float, height: float, *, plain: bool = False, door: str = "none") -> Texture:
+def facade(
+    rng: Rng, style: Style, width: float, height: float, *, plain: bool = False, door: str = "none"
+) -> Texture:
     """A storeyed wall with windows; `plain` leaves out what only a front has, `door` is none, round, gate or rect."""
     texture = wall(rng, style, width, height)
     h, w = texture.relief.shape
@@ -257,13 +292,17 @@ def facade(rng: Rng, style: Style, width: float, height: float, *, plain: bool =
             _paint(texture, _rect(0, y, size, y + 4), style.trim, 1)
             _paint(texture, _rect(w - size, y, w, y + 4), style.trim, 1)
     if style.cornice:
-        _paint(texture, _rect(0, 0, w, style.cornice * PIXELS_PER_METRE * 0.7), style.trim, 2 + 3 * style.cornice)
+        _paint(
+            texture, _rect(0, 0, w, style.cornice * PIXELS_PER_METRE * 0.7), style.trim, 2 + 3 * style.cornice
+        )
     if door != "none":
         _door(texture, style, door, w / 2, h, min(bay, 3.4 * PIXELS_PER_METRE), storey)
     return texture
 
 
-def _storey(rng: Rng, texture: Texture, style: Style, bays: int, bottom: float, storey: float, *, top_floor: bool) -> None:
+def _storey(
+    rng: Rng, texture: Texture, style: Style, bays: int, bottom: float, storey: float, *, top_floor: bool
+) -> None:
     w = texture.relief.shape[1]
     bay = w / bays
     height = style.window_height / style.storey * storey * (0.7 if top_floor else 1.0)
@@ -287,7 +326,9 @@ def _verticals(texture: Texture, style: Style, bays: int, storey: float) -> None
     base = h - storey if style.ground_floor in ("rustic", "arcade") else h
     for i in range(bays + 1):
         x = np.clip(i * w / bays, half, w - half)
-        _paint(texture, _rect(x - half, 0, x + half, base), colour, 3 if style.verticals == "buttresses" else 1.5)
+        _paint(
+            texture, _rect(x - half, 0, x + half, base), colour, 3 if style.verticals == "buttresses" else 1.5
+        )
         if style.verticals == "columns":
             for offset in (-2, -1, 0, 1, 2):
                 column = int(np.clip(x + offset, 0, w - 1))
@@ -301,22 +342,36 @@ def _ground_floor(rng: Rng, texture: Texture, style: Style, bays: int, storey: f
     bay = w / bays
     if style.ground_floor == "arcade":
         for i in range(bays):
-            outline = _opening("pointed" if style.window == "pointed" else "round", (i + 0.5) * bay, h, bay * 0.72, storey * 0.86)
+            outline = _opening(
+                "pointed" if style.window == "pointed" else "round",
+                (i + 0.5) * bay,
+                h,
+                bay * 0.72,
+                storey * 0.86,
+            )
             _paint(texture, outline, tuple(0.16 * c for c in style.wall), -4)
         return
     if style.ground_floor == "rustic":
         for y in range(int(h - storey), h, 5):
             _paint(texture, _rect(0, y, w, y + 1), tuple(0.6 * c for c in style.wall), -1)
         _paint(texture, _rect(0, h - storey - 1, w, h - storey + 2), style.trim, 2)
-        _storey(rng, texture, replace(style, surround="none", window="segment"), bays, h, storey, top_floor=True)
+        _storey(
+            rng, texture, replace(style, surround="none", window="segment"), bays, h, storey, top_floor=True
+        )
         return
     for i in range(bays):
-        _paint(texture, _rect((i + 0.12) * bay, h - storey * 0.72, (i + 0.88) * bay, h - 3), (0.5,) * 3, -2, 1.0)
+        _paint(
+            texture, _rect((i + 0.12) * bay, h - storey * 0.72, (i + 0.88) * bay, h - 3), (0.5,) * 3, -2, 1.0
+        )
         shade = tuple(float(c) for c in rng.uniform(0.05, 0.5, 3))
-        _paint(texture, _rect((i + 0.06) * bay, h - storey * 0.9, (i + 0.94) * bay, h - storey * 0.74), shade, 2)
+        _paint(
+            texture, _rect((i + 0.06) * bay, h - storey * 0.9, (i + 0.94) * bay, h - storey * 0.74), shade, 2
+        )
 
 
-def _door(texture: Texture, style: Style, kind: str, cx: float, bottom: float, width: float, storey: float) -> None:
+def _door(
+    texture: Texture, style: Style, kind: str, cx: float, bottom: float, width: float, storey: float
+) -> None:
     shape = "rect" if kind == "rect" else ("pointed" if style.window == "pointed" else "round")
     tall = min(storey * (0.95 if kind == "gate" else 0.72), bottom * 0.95)
     wide = width * (1.1 if kind == "gate" else 0.6)
@@ -360,7 +415,9 @@ class Plan:
         """Add a flat piece (see Face)."""
         self.building.faces.append(Face(*(np.array(a, np.float64) for a in (origin, u, v)), texture))
 
-    def block(self, cx: float, z1: float, w: float, d: float, h: float, front: Texture, *, base: float = 0.0) -> None:
+    def block(
+        self, cx: float, z1: float, w: float, d: float, h: float, front: Texture, *, base: float = 0.0
+    ) -> None:
         """A box: its front texture is given, its sides are plain walls of the same style."""
         x0, x1, z0, top = cx - w / 2, cx + w / 2, z1 - d, base + h
         side = facade(self.rng, self.style, d, h, plain=True)
@@ -373,7 +430,10 @@ class Plan:
 
     def crown(self, cx: float, z1: float, w: float, d: float, top: float) -> None:
         """What stands on the wall head: parapet, battlements, balustrade or pinnacles."""
-        kind, size = self.style.parapet, {"none": 0, "wall": 0.9, "battlements": 1.3, "balustrade": 1.0, "pinnacles": 2.2}
+        kind, size = (
+            self.style.parapet,
+            {"none": 0, "wall": 0.9, "battlements": 1.3, "balustrade": 1.0, "pinnacles": 2.2},
+        )
         h = size[kind]
         if not h:
             return
@@ -396,10 +456,14 @@ class Plan:
         elif kind == "pinnacles":
             texture.alpha[: rows - 4] = 0
             for x in np.linspace(3, columns - 4, max(int(length / self.style.bay), 1) + 1):
-                cv2.fillPoly(texture.alpha, [np.array([[x - 3, rows], [x, 0], [x + 3, rows]]).astype(np.int32)], 1.0)
+                cv2.fillPoly(
+                    texture.alpha, [np.array([[x - 3, rows], [x, 0], [x + 3, rows]]).astype(np.int32)], 1.0
+                )
         return texture
 
-    def gable_front(self, cx: float, z1: float, w: float, d: float, base: float, rise: float, gable: Texture) -> None:
+    def gable_front(
+        self, cx: float, z1: float, w: float, d: float, base: float, rise: float, gable: Texture
+    ) -> None:
         """A saddle roof whose gable faces the front."""
         e, top = 0.3, base + rise
         self.face((cx - w / 2, top, z1), (w, 0, 0), (0, -rise, 0), _cut(gable, TRIANGLE))
@@ -415,7 +479,9 @@ class Plan:
         for origin, u in (((cx + w / 2, top, z1), (0, 0, -d)), ((cx - w / 2, top, z1 - d), (0, 0, d))):
             self.face(origin, u, (0, -rise, 0), _cut(wall(self.rng, self.style, d, rise), TRIANGLE))
 
-    def hip(self, cx: float, z1: float, w: float, d: float, base: float, rise: float, inset: float, inset_z: float) -> None:
+    def hip(
+        self, cx: float, z1: float, w: float, d: float, base: float, rise: float, inset: float, inset_z: float
+    ) -> None:
         """A roof leaning in on all sides: inset w/2 and d/2 make a pyramid, less leaves a ridge or a flat top."""
         x0, x1, z0, top = cx - w / 2, cx + w / 2, z1 - d, base + rise
         i, k = inset / w, inset_z / d
@@ -427,25 +493,47 @@ class Plan:
             texture = roofing(self.rng, self.style, length, rise)
             self.face(origin, u, v, _cut(texture, np.array([[cut, 0], [1 - cut, 0], [1, 1], [0, 1]])))
 
-    def dormers(self, cx: float, z1: float, w: float, base: float, rise: float, count: int, back: float) -> None:
+    def dormers(
+        self, cx: float, z1: float, w: float, base: float, rise: float, count: int, back: float
+    ) -> None:
         """Small gabled windows standing on the front slope of a roof."""
         size = min(1.9, rise * 0.7)
         for x in cx + (np.arange(count) + 0.5 - count / 2) * w / count:
             front = wall(self.rng, self.style, size, size * 1.1)
             h, ww = front.relief.shape
-            _window(self.rng, front, replace(self.style, panes=(2, 2), surround="none"), ww / 2, h * 0.9, ww * 0.6, h * 0.75)
+            _window(
+                self.rng,
+                front,
+                replace(self.style, panes=(2, 2), surround="none"),
+                ww / 2,
+                h * 0.9,
+                ww * 0.6,
+                h * 0.75,
+            )
             self.face((x - size / 2, base + size * 1.3, z1 - back), (size, 0, 0), (0, -size * 1.1, 0), front)
-            self.gable_front(x, z1 - back, size * 1.2, 2.0, base + size * 1.3, size * 0.6, wall(self.rng, self.style, size, size * 0.6))
+            self.gable_front(
+                x,
+                z1 - back,
+                size * 1.2,
+                2.0,
+                base + size * 1.3,
+                size * 0.6,
+                wall(self.rng, self.style, size, size * 0.6),
+            )
 
     def chimneys(self, cx: float, z: float, w: float, base: float, count: int) -> None:
         """Brick stacks along a ridge."""
         for x in cx + (np.arange(count) + 0.5 - count / 2) * w / count:
             self.block(x, z, 0.9, 0.9, 2.4, wall(self.rng, self.style, 0.9, 2.4), base=base - 0.8)
 
-    def drum(self, cx: float, zc: float, radius: float, base: float, h: float, sides: int, skin: Texture) -> None:
+    def drum(
+        self, cx: float, zc: float, radius: float, base: float, h: float, sides: int, skin: Texture
+    ) -> None:
         """An upright prism of many sides, its skin wrapped once around the visible half."""
         angles = np.linspace(0, 2 * np.pi, sides, endpoint=False) + np.pi / sides
-        ring = np.stack([cx + radius * np.sin(angles), np.full(sides, base + h), zc + radius * np.cos(angles)], 1)
+        ring = np.stack(
+            [cx + radius * np.sin(angles), np.full(sides, base + h), zc + radius * np.cos(angles)], 1
+        )
         pieces = np.array_split(np.arange(skin.relief.shape[1]), max(sides // 2, 1))
         for i in range(sides):
             part = pieces[i % len(pieces)]
@@ -455,22 +543,30 @@ class Plan:
         if base == 0:
             self.building.prisms.append((ring * (1, 0, 1), h))
 
-    def turned(self, cx: float, zc: float, profile: list[tuple[float, float]], sides: int, albedo: tuple[float, ...]) -> None:
+    def turned(
+        self, cx: float, zc: float, profile: list[tuple[float, float]], sides: int, albedo: tuple[float, ...]
+    ) -> None:
         """A body turned on a lathe: profile of (radius, height) from the bottom up."""
         angles = np.linspace(0, 2 * np.pi, sides + 1)
         for (r0, y0), (r1, y1) in zip(profile, profile[1:], strict=False):
             for a, b in zip(angles, angles[1:], strict=False):
-                points = [[r * np.sin(t), y, r * np.cos(t)] for r, y, t in ((r0, y0, a), (r0, y0, b), (r1, y1, b), (r1, y1, a))]
-                middle, slope = (a + b) / 2, y1 - y0
-                normal = np.array([np.sin(middle) * slope, r0 - r1, np.cos(middle) * slope])
+                points = [
+                    [r * np.sin(t), y, r * np.cos(t)]
+                    for r, y, t in ((r0, y0, a), (r0, y0, b), (r1, y1, b), (r1, y1, a))
+                ]
                 shade = np.float32(albedo) * np.float32(0.92 + 0.16 * self.rng.random())
-                self.building.facets.append(Facet(np.array(points) + (cx, 0, zc), normal / np.linalg.norm(normal), shade))
+                placed = np.array(points) + (cx, 0, zc)
+                normal = np.cross(placed[2] - placed[0], placed[3] - placed[1])
+                self.building.facets.append(Facet(placed, normal / np.linalg.norm(normal), shade))
 
     def dome(self, cx: float, zc: float, radius: float, base: float, kind: str) -> None:
         """round, onion, cone or lantern dome."""
         t = np.linspace(0, np.pi / 2, 6)
         if kind == "onion":
-            profile = [(radius * r, base + radius * y) for r, y in ((0.85, 0), (1.1, 0.4), (1.05, 0.8), (0.6, 1.3), (0.2, 1.7), (0, 2.3))]
+            profile = [
+                (radius * r, base + radius * y)
+                for r, y in ((0.85, 0), (1.1, 0.4), (1.05, 0.8), (0.6, 1.3), (0.2, 1.7), (0, 2.3))
+            ]
         elif kind == "cone":
             profile = [(radius, base), (0, base + radius * 2.4)]
         else:
@@ -480,13 +576,30 @@ class Plan:
             r, y = radius * 0.2, base + radius * 1.05
             self.turned(cx, zc, [(r, y), (r, y + 3 * r), (0, y + 6 * r)], 8, self.style.trim)
 
-    def tower(self, cx: float, z1: float, w: float, h: float, top: str, *, clock: bool, base: float = 0.0, round_: bool = False) -> None:
+    def tower(
+        self,
+        cx: float,
+        z1: float,
+        w: float,
+        h: float,
+        top: str,
+        *,
+        clock: bool,
+        base: float = 0.0,
+        round_: bool = False,
+    ) -> None:
         """A tower with its head: flat, pyramid, spire, dome, onion or gable."""
         style = replace(self.style, ground_floor="same", bay=max(self.style.bay, w / 2.2), bay_rhythm=1)
         zc = z1 - w / 2
         skin = facade(self.rng, style, w * (2.2 if round_ else 1), h, plain=True)
         if clock:
-            _clock(skin, skin.relief.shape[1] / 2, w * 0.5 * PIXELS_PER_METRE, w * 0.28 * PIXELS_PER_METRE, (0.75, 0.78, 0.8))
+            _clock(
+                skin,
+                skin.relief.shape[1] / 2,
+                w * 0.5 * PIXELS_PER_METRE,
+                w * 0.28 * PIXELS_PER_METRE,
+                (0.75, 0.78, 0.8),
+            )
         if round_:
             self.drum(cx, zc, w / 2, base, h, 12, skin)
         else:
@@ -513,7 +626,19 @@ class Plan:
         gable = wall(self.rng, self.style, w, w * 0.22)
         gable.albedo *= 0.9
         self.gable_front(cx, z1 + depth, w + 0.6, depth, h + 0.9, w * 0.22, gable)
-        self.building.prisms.append((np.array([[cx - w / 2, 0, z1], [cx + w / 2, 0, z1], [cx + w / 2, 0, z1 + depth], [cx - w / 2, 0, z1 + depth]]), h))
+        self.building.prisms.append(
+            (
+                np.array(
+                    [
+                        [cx - w / 2, 0, z1],
+                        [cx + w / 2, 0, z1],
+                        [cx + w / 2, 0, z1 + depth],
+                        [cx - w / 2, 0, z1 + depth],
+                    ]
+                ),
+                h,
+            )
+        )
 
 
 def _roof(plan: Plan, cx: float, z1: float, w: float, d: float, base: float) -> None:
@@ -541,13 +666,30 @@ def _hall(plan: Plan) -> None:
     _roof(plan, 0, 0, w, d, h)
     extra = rng.choice(["portico", "gable", "cupola", "none"], p=[0.35, 0.3, 0.25, 0.1])
     if extra == "portico":
-        plan.portico(0, 0, w * rng.uniform(0.3, 0.6), min(h * 0.8, rng.uniform(5, 9)), rng.uniform(2, 3.5), int(rng.choice([4, 6])))
+        plan.portico(
+            0,
+            0,
+            w * rng.uniform(0.3, 0.6),
+            min(h * 0.8, rng.uniform(5, 9)),
+            rng.uniform(2, 3.5),
+            int(rng.choice([4, 6])),
+        )
     elif extra == "gable":
         part = w * rng.uniform(0.25, 0.4)
         plan.block(0, 0.8, part, d * 0.6, h * 1.05, facade(rng, style, part, h * 1.05, door="round"))
-        plan.gable_front(0, 0.8, part, d * 0.6, h * 1.05, part * rng.uniform(0.3, 0.6), wall(rng, style, part, part * 0.4))
+        plan.gable_front(
+            0, 0.8, part, d * 0.6, h * 1.05, part * rng.uniform(0.3, 0.6), wall(rng, style, part, part * 0.4)
+        )
     elif extra == "cupola":
-        plan.tower(0, -d * 0.3, rng.uniform(2.5, 4), rng.uniform(3, 6), str(rng.choice(["dome", "spire", "onion"])), clock=bool(rng.random() < 0.5), base=h + 1.5)
+        plan.tower(
+            0,
+            -d * 0.3,
+            rng.uniform(2.5, 4),
+            rng.uniform(3, 6),
+            str(rng.choice(["dome", "spire", "onion"])),
+            clock=bool(rng.random() < 0.5),
+            base=h + 1.5,
+        )
 
 
 def _church(plan: Plan) -> None:
@@ -556,7 +698,9 @@ def _church(plan: Plan) -> None:
     rise = w * rng.uniform(0.45, 0.8)
     front = facade(rng, replace(style, ground_floor="same"), w, h, door="gate")
     if rng.random() < 0.6:
-        _rose(front, style, front.relief.shape[1] / 2, h * 0.25 * PIXELS_PER_METRE, w * 0.13 * PIXELS_PER_METRE)
+        _rose(
+            front, style, front.relief.shape[1] / 2, h * 0.25 * PIXELS_PER_METRE, w * 0.13 * PIXELS_PER_METRE
+        )
     plan.block(0, 0, w, d, h, front)
     plan.gable_front(0, 0, w, d, h, rise, wall(rng, style, w, rise))
     tower = rng.uniform(3.6, 6)
@@ -572,7 +716,14 @@ def _church(plan: Plan) -> None:
     if rng.random() < 0.5 and place != "twin":
         aisle, low = rng.uniform(2.5, 4), h * 0.55
         for side in (-1, 1):
-            plan.block(side * (w / 2 + aisle / 2), -1.5, aisle, d - 2, low, facade(rng, style, aisle, low, plain=True))
+            plan.block(
+                side * (w / 2 + aisle / 2),
+                -1.5,
+                aisle,
+                d - 2,
+                low,
+                facade(rng, style, aisle, low, plain=True),
+            )
 
 
 def _palace(plan: Plan) -> None:
@@ -583,9 +734,24 @@ def _palace(plan: Plan) -> None:
     wing, tall = rng.uniform(4, 7), h * rng.uniform(1.0, 1.45)
     top, round_ = str(rng.choice(["flat", "pyramid", "dome", "gable", "spire"])), bool(rng.random() < 0.35)
     for side in (-1, 1):
-        plan.tower(side * (w / 2), rng.uniform(0.8, 2.0) if side < 0 else 1.4, wing, tall, top, clock=False, round_=round_)
+        plan.tower(
+            side * (w / 2),
+            rng.uniform(0.8, 2.0) if side < 0 else 1.4,
+            wing,
+            tall,
+            top,
+            clock=False,
+            round_=round_,
+        )
     if rng.random() < 0.5:
-        plan.tower(0, 1.0, wing * rng.uniform(0.8, 1.3), tall * rng.uniform(1.0, 1.5), str(rng.choice(["dome", "spire", "flat", "pyramid"])), clock=True)
+        plan.tower(
+            0,
+            1.0,
+            wing * rng.uniform(0.8, 1.3),
+            tall * rng.uniform(1.0, 1.5),
+            str(rng.choice(["dome", "spire", "flat", "pyramid"])),
+            clock=True,
+        )
 
 
 def _rotunda(plan: Plan) -> None:
@@ -593,12 +759,28 @@ def _rotunda(plan: Plan) -> None:
     radius, h = rng.uniform(6, 10), rng.uniform(6, 13)
     if rng.random() < 0.5:
         low = rng.uniform(3, 5)
-        plan.drum(0, 0, radius * 1.3, 0, low, 16, facade(rng, replace(style, ground_floor="rustic"), radius * 4, low))
+        plan.drum(
+            0,
+            0,
+            radius * 1.3,
+            0,
+            low,
+            16,
+            facade(rng, replace(style, ground_floor="rustic"), radius * 4, low),
+        )
     plan.drum(0, 0, radius, 0, h, 16, facade(rng, style, radius * 3.2, h))
     neck = radius * rng.uniform(0.6, 0.9)
     if rng.random() < 0.6:
         plan.turned(0, 0, [(radius, h), (neck, h + 0.6)], 16, style.roof)
-        plan.drum(0, 0, neck, h, 3.0, 16, facade(rng, replace(style, storey=3.0, ground_floor="same"), neck * 3, 3.0, plain=True))
+        plan.drum(
+            0,
+            0,
+            neck,
+            h,
+            3.0,
+            16,
+            facade(rng, replace(style, storey=3.0, ground_floor="same"), neck * 3, 3.0, plain=True),
+        )
         h += 3.0
     else:
         neck = radius
@@ -629,7 +811,9 @@ def _terrace(plan: Plan) -> None:
     count, w = int(rng.integers(2, 5)), rng.uniform(5, 8)
     gabled = rng.random() < 0.7
     for i in range(count):
-        own = replace(style, window=style.window if i % 2 == 0 else str(rng.choice(["rect", "round", "segment"])))
+        own = replace(
+            style, window=style.window if i % 2 == 0 else str(rng.choice(["rect", "round", "segment"]))
+        )
         h, x = style.storey * rng.integers(2, 5), (i + 0.5 - count / 2) * w
         plan.block(x, 0, w, 9, h, facade(rng, own, w, h, door="rect"))
         if gabled:
@@ -640,12 +824,25 @@ def _terrace(plan: Plan) -> None:
 
 def _block_of_flats(plan: Plan) -> None:
     rng = plan.rng
-    style = replace(plan.style, storey=3.1, parapet="wall", window=str(rng.choice(["rect", "band"])), window_height=rng.uniform(1.4, 2.3))
+    style = replace(
+        plan.style,
+        storey=3.1,
+        parapet="wall",
+        window=str(rng.choice(["rect", "band"])),
+        window_height=rng.uniform(1.4, 2.3),
+    )
     w, h, d = rng.uniform(9, 20), 3.1 * rng.integers(5, 10), rng.uniform(8, 12)
     plan.block(0, 0, w, d, h, facade(rng, style, w, h))
     if rng.random() < 0.6:
         part, tall = w * rng.uniform(0.25, 0.4), h + rng.uniform(2, 6)
-        plan.block(rng.uniform(-0.3, 0.3) * w, rng.uniform(0.8, 3), part, d, tall, facade(rng, replace(style, window="band"), part, tall))
+        plan.block(
+            rng.uniform(-0.3, 0.3) * w,
+            rng.uniform(0.8, 3),
+            part,
+            d,
+            tall,
+            facade(rng, replace(style, window="band"), part, tall),
+        )
     if rng.random() < 0.6:
         low, wide = rng.uniform(4, 7), w * rng.uniform(1.3, 1.7)
         plan.block(0, 4, wide, 6, low, facade(rng, replace(style, ground_floor="shop"), wide, low))
@@ -658,7 +855,15 @@ def _keep(plan: Plan) -> None:
     plan.crown(0, 0, w, w, h)
     top = str(rng.choice(["pyramid", "spire", "onion", "dome", "flat"]))
     for side in (-1, 1):
-        plan.tower(side * w / 2, 0.8, rng.uniform(2, 3.2), h * rng.uniform(1.05, 1.3), top, clock=False, round_=bool(rng.random() < 0.6))
+        plan.tower(
+            side * w / 2,
+            0.8,
+            rng.uniform(2, 3.2),
+            h * rng.uniform(1.05, 1.3),
+            top,
+            clock=False,
+            round_=bool(rng.random() < 0.6),
+        )
     if rng.random() < 0.6:
         plan.tower(0, -w * 0.3, w * 0.5, rng.uniform(4, 8), top, clock=bool(rng.random() < 0.5), base=h)
     else:
@@ -706,7 +911,12 @@ class Placement:
 def draw_on(canvas: Canvas, building: Building, where: Placement, sky_colour: Array, owner: int) -> None:
     """Photograph the building onto the canvas, marking its pixels as `owner`'s."""
     for face in building.faces:
-        placed = Face(where.place(face.origin), where.place(face.u, shift=False), where.place(face.v, shift=False), face.texture)
+        placed = Face(
+            where.place(face.origin),
+            where.place(face.u, shift=False),
+            where.place(face.v, shift=False),
+            face.texture,
+        )
         _draw_face(canvas, placed, sky_colour, owner)
     if building.facets:
         _draw_facets(canvas, building.facets, where, owner)
@@ -758,9 +968,11 @@ def _draw_face(canvas: Canvas, face: Face, sky_colour: Array, owner: int) -> Non
     normal = np.cross(face.v, face.u)
     normal /= np.linalg.norm(normal)
     camera = canvas.camera
-    if normal @ (camera.position - face.origin) <= 0:
+    if normal @ (camera.position - face.origin) <= EDGE_ON:
         return
-    corners = np.array([face.origin, face.origin + face.u, face.origin + face.u + face.v, face.origin + face.v])
+    corners = np.array(
+        [face.origin, face.origin + face.u, face.origin + face.u + face.v, face.origin + face.v]
+    )
     pixels, depth = camera.project(corners)
     if depth.min() < NEAREST_METRES:
         return
@@ -773,7 +985,12 @@ def _draw_face(canvas: Canvas, face: Face, sky_colour: Array, owner: int) -> Non
     to_pixels = camera.plane_homography(face.origin, face.u / w, face.v / h)
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     shift = np.array([[1, 0, -x0 - 0.5], [0, 1, -y0 - 0.5], [0, 0, 1.0]])
-    lit = cv2.warpPerspective(_lit(texture, face, normal, canvas, sky_colour), shift @ to_pixels @ half, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_REPLICATE)
+    lit = cv2.warpPerspective(
+        _lit(texture, face, normal, canvas, sky_colour),
+        shift @ to_pixels @ half,
+        (x1 - x0, y1 - y0),
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     inside = np.zeros((y1 - y0, x1 - x0), np.uint8)
     outline = np.rint((pixels - (x0 + 0.5, y0 + 0.5)) * 16).clip(-500000, 500000).astype(np.int32)
     cv2.fillConvexPoly(inside, outline, 1, cv2.LINE_8, 4)
@@ -785,7 +1002,7 @@ def _draw_facets(canvas: Canvas, facets: list[Facet], where: Placement, owner: i
     light, camera = canvas.light, canvas.camera
     for facet in facets:
         points, normal = where.place(facet.points), where.place(facet.normal, shift=False)
-        if normal @ (camera.position - points[0]) <= 0:
+        if normal @ (camera.position - points[0]) <= EDGE_ON:
             continue
         pixels, depth = camera.project(points)
         box = canvas.clip(pixels)
@@ -795,6 +1012,8 @@ def _draw_facets(canvas: Canvas, facets: list[Facet], where: Placement, owner: i
         inside = np.zeros((y1 - y0, x1 - x0), np.float32)
         outline = np.rint((pixels - (x0 + 0.5, y0 + 0.5)) * 16).clip(-500000, 500000).astype(np.int32)
         cv2.fillConvexPoly(inside, outline, 1.0, cv2.LINE_8, 4)
-        shade = light.sky_colour * np.float32(0.75 + 0.25 * normal[1]) + light.sun_colour * max(float(light.sun @ normal), 0.0)
+        shade = light.sky_colour * np.float32(0.75 + 0.25 * normal[1]) + light.sun_colour * max(
+            float(light.sun @ normal), 0.0
+        )
         plane = camera.inverse_depth_plane(points[0], normal)
         canvas.put(box, facet.albedo * shade, inside, canvas.plane_depth(box, plane), owner)

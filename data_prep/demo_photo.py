@@ -34,14 +34,19 @@ def draw_light(rng: Rng) -> Light:
     weather = rng.choice(["clear", "overcast", "low", "dusk"], p=[0.5, 0.28, 0.17, 0.05])
     azimuth = rng.uniform(-1.9, 1.9)
     elevation = rng.uniform(0.12, 0.35) if weather == "low" else rng.uniform(0.45, 1.15)
-    sun = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+    sun = np.array(
+        [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+    )
     warm = {"clear": 0.08, "overcast": 0.0, "low": 0.32, "dusk": 0.2}[weather] * rng.uniform(0.5, 1.3)
-    strength = {"clear": rng.uniform(0.7, 1.1), "overcast": rng.uniform(0.0, 0.15), "low": 0.8, "dusk": 0.05}[weather]
+    strength = {"clear": rng.uniform(0.7, 1.1), "overcast": rng.uniform(0.0, 0.15), "low": 0.8, "dusk": 0.05}[
+        weather
+    ]
     sky = {"clear": 0.38, "overcast": 0.75, "low": 0.33, "dusk": 0.22}[weather] * rng.uniform(0.85, 1.2)
     return Light(
         sun=sun.astype(np.float32),
         sun_colour=np.float32([1 - 1.6 * warm, 1 - 0.5 * warm, 1.0]) * np.float32(strength),
-        sky_colour=np.float32([1.12, 1.0, 0.92] if weather != "overcast" else [1.02, 1.0, 0.98]) * np.float32(sky),
+        sky_colour=np.float32([1.12, 1.0, 0.92] if weather != "overcast" else [1.02, 1.0, 0.98])
+        * np.float32(sky),
         night=weather == "dusk",
         haze=float(rng.uniform(0.0, 0.002) if weather != "overcast" else rng.uniform(0.001, 0.005)),
     )
@@ -52,12 +57,17 @@ def _noise_sheet() -> Array:
     """A (512, 512) float32 sheet of seamless fractal noise, 0..1: every texture cuts its own piece."""
     rng = np.random.default_rng(20170530)
     sheet = np.zeros((512, 512), np.float32)
-    for octave, weight in zip((4, 8, 16, 32, 64, 128, 256), (1, 0.8, 0.6, 0.45, 0.35, 0.28, 0.2), strict=True):
+    for octave, weight in zip(
+        (4, 8, 16, 32, 64, 128, 256), (1, 0.8, 0.6, 0.45, 0.35, 0.28, 0.2), strict=True
+    ):
         tile = np.pad(rng.standard_normal((octave, octave)).astype(np.float32), 2, mode="wrap")
         scale = 512 // octave
-        sheet += weight * cv2.resize(tile, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)[
-            2 * scale : -2 * scale, 2 * scale : -2 * scale
-        ]
+        sheet += (
+            weight
+            * cv2.resize(tile, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)[
+                2 * scale : -2 * scale, 2 * scale : -2 * scale
+            ]
+        )
     ranks = np.empty(sheet.size, np.float32)
     ranks[np.argsort(sheet, axis=None)] = np.linspace(0, 1, sheet.size, dtype=np.float32)
     return ranks.reshape(sheet.shape)
@@ -72,14 +82,20 @@ def noise(rng: Rng, height: int, width: int, zoom: float = 1.0, stretch: float =
     step_x, step_y = 1 / (zoom * stretch), 1 / zoom
     matrix = np.float64([[step_x, 0, x], [0, step_y, y]])
     return cv2.warpAffine(
-        _noise_sheet(), matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP
+        _noise_sheet(),
+        matrix,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_WRAP,
     )
 
 
 class Camera:
     """A pinhole camera: `project` maps (N, 3) points in metres to (N, 2) pixels and (N,) depths in metres."""
 
-    def __init__(self, position: Array, target: Array, focal: float, size: tuple[int, int], roll: float) -> None:
+    def __init__(
+        self, position: Array, target: Array, focal: float, size: tuple[int, int], roll: float
+    ) -> None:
         forward = (target - position) / np.linalg.norm(target - position)
         right = np.cross(forward, [0.0, 1.0, 0.0])
         right /= np.linalg.norm(right)
@@ -135,7 +151,9 @@ class Canvas:
         a, b, c = plane.astype(np.float32)
         return self._x[x0:x1] * a + (self._y[y0:y1] * b + c)
 
-    def put(self, box: tuple[int, int, int, int], colour: Array, alpha: Array, inverse_depth: Array, owner: int) -> None:
+    def put(
+        self, box: tuple[int, int, int, int], colour: Array, alpha: Array, inverse_depth: Array, owner: int
+    ) -> None:
         """Draw over what is farther away; alpha is (h, w) 0..1, the depth is taken over from 0.5 on."""
         x0, y0, x1, y1 = box
         part = np.s_[y0:y1, x0:x1]
@@ -161,7 +179,9 @@ def sky(rng: Rng, canvas: Canvas) -> Array:
     rows, columns = height // 3, width // 3
     down = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None] ** 1.3
     colour = zenith + (horizon - zenith) * down
-    clouds = np.clip((noise(rng, rows, columns, rng.uniform(0.3, 1.0), 2.2) - 1 + cover) * 3, 0, 1)[:, :, None]
+    clouds = np.clip((noise(rng, rows, columns, rng.uniform(0.3, 1.0), 2.2) - 1 + cover) * 3, 0, 1)[
+        :, :, None
+    ]
     white = np.float32([0.98, 0.98, 1.0]) * (0.55 if light.night else 1.0)
     colour = colour + (white * (0.75 + 0.25 * clouds) - colour) * clouds
     colour *= 0.8 + 0.2 * light.sky_colour[1]
@@ -205,7 +225,9 @@ def ground(rng: Rng, canvas: Canvas, kind: str, road_z: float | None = None) -> 
         if rng.random() < 0.5:
             sheet[row : row + 1, np.arange(256) % 24 < 12] = 0.7
     metres = 0.25
-    down = camera.plane_homography(np.array([-32.0, 0, -32.0]), np.array([metres, 0, 0]), np.array([0, 0, metres]))
+    down = camera.plane_homography(
+        np.array([-32.0, 0, -32.0]), np.array([metres, 0, 0]), np.array([0, 0, metres])
+    )
     plane = camera.inverse_depth_plane(np.zeros(3), np.array([0, 1.0, 0]))
     depth = canvas.plane_depth((0, 0, width, height), plane)
     rows = np.nonzero((depth > 0.002).any(1))[0]
@@ -214,7 +236,11 @@ def ground(rng: Rng, canvas: Canvas, kind: str, road_z: float | None = None) -> 
     box = (0, int(rows[0]), width, height)
     shifted = np.array([[1, 0, 0], [0, 1, -box[1]], [0, 0, 1.0]]) @ down
     flags = cv2.INTER_LINEAR
-    colour = cv2.warpPerspective(sheet, shifted, (width, height - box[1]), flags=flags, borderMode=cv2.BORDER_WRAP)
+    colour = cv2.warpPerspective(
+        sheet, shifted, (width, height - box[1]), flags=flags, borderMode=cv2.BORDER_WRAP
+    )
+    np.clip(colour, 0, 1, out=colour)
+    cv2.patchNaNs(colour, 0.0)  # with the clip: a pixel exactly on the horizon is infinite or no number
     far = np.clip(depth[box[1] :] / 0.02, 0, 1)[:, :, None]
     colour = sheet.mean((0, 1)) + (colour - sheet.mean((0, 1))) * far
     colour *= light.sky_colour + light.sun_colour * max(float(light.sun[1]), 0.0)
@@ -245,7 +271,10 @@ def ground_shadow(canvas: Canvas, prisms: list[tuple[Array, float]]) -> None:
 
 def develop(rng: Rng, canvas: Canvas) -> Array:
     """Turn the drawn scene into the picture: (height/2, width/2, 3) uint8 BGR, with a camera's faults."""
-    light, size = canvas.light, (canvas.camera.size[0] // SUPERSAMPLING, canvas.camera.size[1] // SUPERSAMPLING)
+    light, size = (
+        canvas.light,
+        (canvas.camera.size[0] // SUPERSAMPLING, canvas.camera.size[1] // SUPERSAMPLING),
+    )
     picture = cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA)
     nearness = cv2.resize(canvas.inverse_depth, size, interpolation=cv2.INTER_AREA)
     haze = (1 - np.exp(-light.haze / np.maximum(nearness, 0.002))) * np.minimum(nearness * 100, 1)
@@ -277,7 +306,7 @@ def _blur(rng: Rng, picture: Array) -> Array:
         cv2.line(kernel, (0, int(rng.integers(0, 5))), (length, int(rng.integers(0, 5))), 1.0)
         return cv2.filter2D(picture, -1, kernel / kernel.sum())
     if sort < 0.6:
-        return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.1))
+        return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.95))
     return picture
 
 

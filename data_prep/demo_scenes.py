@@ -26,7 +26,14 @@ from data_prep.demo_photo import (
 
 NEIGHBOURS = 12
 SPRITES = {"tree": 14, "conifer": 6, "person": 16, "car": 12, "lamp": 4, "bush": 8}
-SPRITE_METRES = {"tree": (5, 13), "conifer": (6, 14), "person": (1.6, 1.9), "car": (1.45, 1.7), "lamp": (4, 7), "bush": (1, 2.2)}
+SPRITE_METRES = {
+    "tree": (5, 13),
+    "conifer": (6, 14),
+    "person": (1.6, 1.9),
+    "car": (1.45, 1.7),
+    "lamp": (4, 7),
+    "bush": (1, 2.2),
+}
 
 
 @lru_cache(maxsize=256)
@@ -105,10 +112,16 @@ def _person(rng: Rng) -> Array:
 def _car(rng: Rng) -> Array:
     h, w = 60, 170
     out = np.zeros((h, w, 4), np.float32)
-    paint = tuple(float(c) for c in (rng.choice([0.06, 0.3, 0.6]) * np.exp(rng.normal(0, 0.6, 3))).clip(0.02, 0.8))
+    paint = tuple(
+        float(c) for c in (rng.choice([0.06, 0.3, 0.6]) * np.exp(rng.normal(0, 0.6, 3))).clip(0.02, 0.8)
+    )
     bonnet, back, roof = rng.uniform(40, 62), rng.uniform(8, 45), rng.uniform(2, 9)
-    cabin = np.array([[bonnet, 26], [bonnet + 20, roof], [w - back - 16, roof], [w - back + 4, 26]]).astype(np.int32)
-    body = np.array([[5, 30], [bonnet, 24], [w - back + 4, 24], [w - 6, 28], [w - 4, 48], [4, 48]]).astype(np.int32)
+    cabin = np.array([[bonnet, 26], [bonnet + 20, roof], [w - back - 16, roof], [w - back + 4, 26]]).astype(
+        np.int32
+    )
+    body = np.array([[5, 30], [bonnet, 24], [w - back + 4, 24], [w - 6, 28], [w - 4, 48], [4, 48]]).astype(
+        np.int32
+    )
     cv2.fillPoly(out, [cabin], (*paint, 1.0))
     cv2.fillPoly(out, [body], (*paint, 1.0))
     inner = ((cabin - cabin.mean(0)) * (0.88, 0.8) + cabin.mean(0)).astype(np.int32)
@@ -165,7 +178,11 @@ def stand(rng: Rng, canvas: Canvas, kind: str, x: float, z: float, metres: float
     x0, y0, x1, y1 = box
     matrix = np.float64([[scale, 0, left - x0], [0, scale, top - y0]])
     flags = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    drawn = _shrunk(image, matrix, (x1 - x0, y1 - y0)) if flags == cv2.INTER_AREA else cv2.warpAffine(image, matrix, (x1 - x0, y1 - y0))
+    drawn = (
+        _shrunk(image, matrix, (x1 - x0, y1 - y0))
+        if flags == cv2.INTER_AREA
+        else cv2.warpAffine(image, matrix, (x1 - x0, y1 - y0))
+    )
     light = canvas.light
     shade = light.sky_colour * 0.8 + light.sun_colour * (0.35 + 0.45 * max(float(light.sun[2]), 0.0))
     nearness = np.float32(1 / depth[0])
@@ -177,7 +194,10 @@ def _shrunk(image: Array, matrix: Array, size: tuple[int, int]) -> Array:
     factor = 1 / (2 * matrix[0, 0])
     small = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
     scaled = matrix.copy()
-    scaled[0, 0], scaled[1, 1] = matrix[0, 0] * image.shape[1] / small.shape[1], matrix[1, 1] * image.shape[0] / small.shape[0]
+    scaled[0, 0], scaled[1, 1] = (
+        matrix[0, 0] * image.shape[1] / small.shape[1],
+        matrix[1, 1] * image.shape[0] / small.shape[0],
+    )
     return cv2.warpAffine(small, scaled, size)
 
 
@@ -245,7 +265,9 @@ def _camera(rng: Rng, building: Building, framing: Framing) -> Camera:
     eye = rng.uniform(1.5, 2.5) if rng.random() < 0.7 else rng.uniform(2.5, 0.7 * building.height + 2.5)
     aside, up = rng.uniform(-1, 1, 2) * framing.aside
     c, s = np.cos(azimuth), np.sin(azimuth)
-    target = np.array([c * aside * building.width, building.height * (0.46 + 0.6 * up), -s * aside * building.width])
+    target = np.array(
+        [c * aside * building.width, building.height * (0.46 + 0.6 * up), -s * aside * building.width]
+    )
     position = np.array([s * distance + target[0], eye, c * distance + target[2]])
     return Camera(position, target, focal, (width, height), rng.normal(0, 0.025))
 
@@ -312,7 +334,9 @@ def _stand_about(rng: Rng, canvas: Canvas, building: Building, framing: Framing,
             stand(rng, canvas, "car", rng.uniform(-1.2, 1.2) * half, road + rng.choice([-1.6, 1.6]))
     for _ in range(int(rng.integers(framing.blocked[0], framing.blocked[1] + 1))):
         kind = str(rng.choice(["tree", "tree", "conifer", "car", "person"]))
-        share = {"car": rng.uniform(0.35, 0.7), "person": rng.uniform(0.7, 0.88)}.get(kind, rng.uniform(0.1, 0.6))
+        share = {"car": rng.uniform(0.35, 0.7), "person": rng.uniform(0.7, 0.88)}.get(
+            kind, rng.uniform(0.1, 0.6)
+        )
         put(kind, share, rng.uniform(-0.6, 0.6) * half)
 
 
@@ -330,10 +354,14 @@ def _outline(canvas: Canvas, building: Building) -> tuple[tuple[float, float, fl
     mask = np.zeros((int(height * scale) * (2 * margin + 1), int(width * scale) * (2 * margin + 1)), np.uint8)
     offset = np.array([width, height]) * margin
     for face in building.faces:
-        corners = np.array([face.origin, face.origin + face.u, face.origin + face.u + face.v, face.origin + face.v])
+        corners = np.array(
+            [face.origin, face.origin + face.u, face.origin + face.u + face.v, face.origin + face.v]
+        )
         if face.texture.alpha.min() < 1:
             h, w = face.texture.alpha.shape
-            inner = cv2.findContours(face.texture.alpha.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+            inner = cv2.findContours(
+                face.texture.alpha.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+            )[0]
             shares = [c[:, 0, :] / (max(w - 1, 1), max(h - 1, 1)) for c in inner]
             pieces = [face.origin + s[:, :1] * face.u + s[:, 1:] * face.v for s in shares]
         else:

@@ -178,9 +178,19 @@ def test_what_another_setting_left_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_inputs_of_the_user_are_never_removed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/photo").touch()
-    run(script(tmp_path, 'stage one "x" && step mine : -- touch mine/more'))
+    path = script(tmp_path, 'stage one "x" && step mine : -- touch mine/more')
+    run(path)
+    run(path, FORCE="yes")
     assert (tmp_path / "mine/photo").exists()
     assert (tmp_path / "mine/more").exists()
+
+
+def test_what_no_step_has_made_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "work/a").mkdir(parents=True)
+    (tmp_path / "work/a/photo").touch()
+    run(script(tmp_path, 'stage one "x" && step "$W/a" : -- touch work/a/more'))
+    assert (tmp_path / "work/a/photo").exists()
+    assert (tmp_path / "work/a/more").exists()
 
 
 CAFFE_LOG = """\

@@ -18,6 +18,7 @@ Reproduces the article's tables on BVLC Caffe. Without options: a miniature of i
   --help
 
 Stages: ${STAGES[*]}
+DATA_DIR=DIR in the environment: where downloads go and your own data lies (default work/data).
 A stage is skipped while its inputs and settings are those of the last time. After a stop the same command goes on.
 HELP
 }
@@ -168,7 +169,7 @@ profile_file=profiles/$profile
 [[ -f $profile_file ]] || profile_file=$(path_of "$profile")
 [[ -f $profile_file ]] || die "there is no profile $profile; shipped: $(cd profiles && echo *)"
 [[ -n $work ]] && W=$(path_of "$work") || W=work/$(basename "$profile_file")
-DATA_DIR=${DATA_DIR:-$W/data}
+DATA_DIR=${DATA_DIR:-work/data}
 CAFFE_PREFIX=${CAFFE_PREFIX:-$PWD/.caffe}
 export PYTHONUNBUFFERED=1
 read_profile "$profile_file"

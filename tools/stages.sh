@@ -118,13 +118,13 @@ step() { # OUT... : IN... -- COMMAND...
     if [[ $force == no && -f $file.done && $(<"$file.done") == "$id" ]] && all_exist "${outs[@]}"; then
         return
     fi
-    rm -f "$file.done"
-    if [[ $force == yes || ! -f $file.begun || $(<"$file.begun") != "$id" ]]; then
+    if [[ -f $file.done || -f $file.begun ]] && { [[ $force == yes || ! -f $file.begun ]] || [[ $(<"$file.begun") != "$id" ]]; }; then
         for out in "${outs[@]}"; do
             [[ $out != "$W"/* ]] || rm -rf "$out" # outside lies what the user brought
         done
-        echo "$id" >"$file.begun"
     fi
+    rm -f "$file.done"
+    echo "$id" >"$file.begun"
     mkdir -p "${outs[@]%/*}"
     stage_steps=$((stage_steps + 1))
     echo "\$ $(quoted "${command[@]}")" | tee -a "$stage_log"
