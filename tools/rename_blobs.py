@@ -108,13 +108,19 @@ def own_blobs(net: Net) -> tuple[Net, list[Rename]]:
 
     Raises ValueError for a network that Caffe would refuse, and for one whose function can't be kept.
     """
+    new = test_phase(net)
+    blobs = _Blobs(taken={blob for layer in new.layer for blob in layer.top})
+    renames = list(_rewire(new, blobs))
+    return new, renames
+
+
+def test_phase(net: Net) -> Net:
+    """Return the network without the layers that include and exclude rules leave out of the test phase."""
     new = type(net)()
     new.CopyFrom(net)
     del new.layer[:]
     new.layer.extend(layer for layer in net.layer if _in_test_phase(layer, net.state))
-    blobs = _Blobs(taken={blob for layer in new.layer for blob in layer.top})
-    renames = list(_rewire(new, blobs))
-    return new, renames
+    return new
 
 
 def _rewire(net: Net, blobs: "_Blobs") -> Iterator[Rename]:
