@@ -1,6 +1,5 @@
-"""data_prep.fetch against a server of its own on the loopback address that cuts, lies and misdirects."""
+"""data_prep.fetch against a server that cuts, lies and misdirects: files, archives, the table, Ctrl-C."""
 
-import csv
 import hashlib
 import io
 import json
@@ -11,100 +10,26 @@ import struct
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from shaky_server import Site, jpg, serving
 
-from data_prep import fetch
+from data_prep import download, fetch
 
 ROOT = Path(__file__).parent.parent
 BODY = np.random.default_rng(0).bytes(300_000)
 PUBLISHED = hashlib.sha256(BODY).hexdigest()
 
 
-@dataclass
-class Site:
-    """What the server has, how it behaves, and what it was asked (path, Range, If-Range)."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    types: dict[str, str] = field(default_factory=dict)
-    redirects: dict[str, str] = field(default_factory=dict)
-    statuses: dict[str, list[int]] = field(default_factory=dict)
-    cuts: dict[str, list[int]] = field(default_factory=dict)
-    ranges: bool = True
-    etag: str | None = '"one"'
-    told_size: bool = True
-    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
-    root: str = ""
-
-    def paths(self) -> list[str]:
-        return [path for path, _, _ in self.asked]
-
-
-class Handler(BaseHTTPRequestHandler):
-    site: Site
-
-    def do_GET(self) -> None:
-        site, path = self.site, self.path
-        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        site.asked.append((path, wanted, condition))
-        if path in site.redirects:
-            self.send_response(302)
-            self.send_header("Location", site.redirects[path])
-            self.end_headers()
-            return
-        status = site.statuses[path].pop(0) if site.statuses.get(path) else 200
-        if path not in site.files or status != 200:
-            self.send_error(status if status != 200 else 404)
-            return
-        self.send_file(site.files[path], wanted if condition in (None, site.etag) else None)
-
-    def send_file(self, body: bytes, wanted: str | None) -> None:
-        site, start = self.site, 0
-        if wanted and site.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                self.send_error(416)
-                return
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        else:
-            self.send_response(200)
-        if site.etag:
-            self.send_header("ETag", site.etag)
-        if site.told_size:
-            self.send_header("Content-Length", str(len(body) - start))
-        self.send_header("Content-Type", site.types.get(self.path, "application/octet-stream"))
-        self.end_headers()
-        end = site.cuts[self.path].pop(0) if site.cuts.get(self.path) else len(body)
-        with suppress(ConnectionError):  # a client that has seen enough hangs up
-            self.wfile.write(body[start:end])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(fetch, "FIRST_PAUSE", 0.01)
-    made = Site()
-    handler = type("SiteHandler", (Handler,), {"site": made})
-    monkeypatch.setattr(ThreadingHTTPServer, "request_queue_size", 64)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    made.root = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
+    monkeypatch.setattr(download, "FIRST_PAUSE", 0.01)
+    with serving() as made:
+        yield made
 
 
 def tgz(members: dict[str, bytes], *special: tarfile.TarInfo) -> bytes:
@@ -116,14 +41,6 @@ def tgz(members: dict[str, bytes], *special: tarfile.TarInfo) -> bytes:
             archive.addfile(info, io.BytesIO(data))
         for info in special:
             archive.addfile(info)
-    return stream.getvalue()
-
-
-def jpg(seed: int, side: int = 80, kind: str = "JPEG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)).save(
-        stream, kind
-    )
     return stream.getvalue()
 
 
@@ -485,195 +402,6 @@ def test_folder_behind_a_link(site: Site, run, tmp_path: Path) -> None:
     assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i.tgz") == 0
     assert (tmp_path / "jpg").is_symlink()
     assert names(tmp_path / "big disk") == set(THREE)
-
-
-# Landmarks
-
-
-def landmarks(tmp_path: Path, *options: object) -> int:
-    words = [
-        "landmarks",
-        "--urls",
-        tmp_path / "urls.txt",
-        "--out",
-        tmp_path / "out",
-        "--timeout",
-        5,
-        *options,
-    ]
-    return fetch.main([str(word) for word in words])
-
-
-def report(tmp_path: Path) -> dict[str, dict[str, str]]:
-    with (tmp_path / "out_fetch.csv").open(newline="") as stream:
-        return {row["url"].rpartition("/")[2]: row for row in csv.DictReader(stream)}
-
-
-def pictures(tmp_path: Path) -> dict[str, list[bytes]]:
-    return {
-        folder.name: [path.read_bytes() for path in sorted(folder.iterdir())]
-        for folder in (tmp_path / "out").iterdir()
-    }
-
-
-@pytest.fixture
-def web(site: Site, tmp_path: Path) -> Site:
-    """A list as one finds it: some good, most of it gone in one way or another."""
-    site.files |= {
-        "/a.jpg": jpg(1),
-        "/b?size=large": jpg(2, kind="PNG"),
-        "/shaky.jpg": jpg(3),
-        "/cut.jpg": jpg(4),
-        "/page.jpg": b"\n<!DOCTYPE html><title>404</title>",
-        "/typed.jpg": jpg(5),
-        "/tiny.jpg": jpg(6, side=1),
-        "/huge.jpg": jpg(7, side=800, kind="PNG"),
-        "/odd.gif": jpg(8, kind="GIF"),
-        "/photo_unavailable.png": jpg(9, kind="PNG"),
-        "/nothing": b"",
-        "/gone1": jpg(10),
-        "/gone2": jpg(10),
-        "/twice1": jpg(11),
-        "/twice2": jpg(11),
-    }
-    site.types["/typed.jpg"] = "text/html"
-    site.redirects["/flickr"] = f"{site.root}/photo_unavailable.png"
-    site.statuses["/shaky.jpg"] = [503]
-    site.cuts["/cut.jpg"] = [100] * 9
-    classes = {"/b?size=large": "two words", "/gone1": "c1", "/gone2": "c2"}
-    paths = [*(path for path in site.files if "unavailable" not in path), "/flickr", "/dead", "/b?size=large"]
-    lines = [f"{site.root}{path} {classes.get(path, 'one')}" for path in paths]
-    lines += ["# a remark", "", "file:///etc/passwd one", "http://[oops one"]
-    (tmp_path / "urls.txt").write_text("\n".join(lines))
-    return site
-
-
-def test_landmarks_takes_what_is_a_picture(web: Site, tmp_path: Path, capsys) -> None:
-    assert landmarks(tmp_path, "--max-mb", 1) == 0
-    had = pictures(tmp_path)
-    assert set(had) == {"one", "two words"}
-    assert sorted(had["one"]) == sorted(web.files[path] for path in ("/a.jpg", "/shaky.jpg", "/twice1"))
-    assert had["two words"] == [web.files["/b?size=large"]]
-    rows = report(tmp_path)
-    assert [row["url"] for row in rows.values()] == [
-        link.url for link in fetch.read_links(tmp_path / "urls.txt")
-    ]
-    for name, reason in {
-        "cut.jpg": "connection cut at 100 of",
-        "page.jpg": "a web page instead of a picture",
-        "typed.jpg": "a web page instead of a picture",
-        "tiny.jpg": "only 1x1 pixels",
-        "huge.jpg": "larger than 1,000,000 bytes",
-        "odd.gif": "a GIF picture, which Caffe does not read",
-        "flickr": "Flickr's stand-in",
-        "nothing": "no picture",
-        "dead": "HTTP 404 Not Found",
-        "passwd": "not an http or https address",
-        "[oops": "no usable address",
-    }.items():
-        assert rows[name]["result"] == "failed"
-        assert reason in rows[name]["reason"]
-    assert {rows["gone1"]["result"], rows["gone2"]["result"]} == {"placeholder"}
-    assert {rows["twice1"]["result"], rows["twice2"]["result"]} == {"kept", "copy"}
-    said = capsys.readouterr().out
-    assert "has 4 pictures of 18 addresses, 4 of them new" in said
-    assert "not got: 11 (" in said
-    assert "2 classes have no picture: c1, c2" in said
-
-
-def test_landmarks_largest_size_holds_where_none_is_told(web: Site, tmp_path: Path) -> None:
-    web.told_size = False
-    assert landmarks(tmp_path, "--max-mb", 1) == 0
-    assert "larger than 1,000,000 bytes" in report(tmp_path)["huge.jpg"]["reason"]
-
-
-def test_landmarks_asks_only_for_what_is_missing(web: Site, tmp_path: Path, capsys) -> None:
-    assert landmarks(tmp_path, "--max-mb", 1, "--tries", 1) == 0
-    before = pictures(tmp_path)
-    web.asked.clear()
-    assert landmarks(tmp_path, "--max-mb", 1) == 0
-    assert not {"/a.jpg", "/b?size=large"} & set(web.paths())
-    assert {"/shaky.jpg", "/dead"} <= set(web.paths())
-    assert pictures(tmp_path).keys() == before.keys()
-    assert len(pictures(tmp_path)["one"]) == len(before["one"]) + 1
-    assert report(tmp_path)["a.jpg"]["result"] == "there"
-    assert {report(tmp_path)[name]["result"] for name in ("gone1", "gone2")} == {"placeholder"}
-
-
-def test_landmarks_all_there_asks_nothing(site: Site, tmp_path: Path) -> None:
-    site.files["/a.jpg"] = jpg(1)
-    (tmp_path / "urls.txt").write_text(f"{site.root}/a.jpg one\n")
-    assert landmarks(tmp_path) == 0
-    assert landmarks(tmp_path) == 0
-    assert site.paths() == ["/a.jpg"]
-
-
-def test_landmarks_knows_a_placeholder_from_the_run_before(site: Site, tmp_path: Path) -> None:
-    site.files |= {"/a": jpg(1), "/b": jpg(1), "/c": jpg(2)}
-    (tmp_path / "urls.txt").write_text(f"{site.root}/a one\n{site.root}/c one")
-    assert landmarks(tmp_path) == 0
-    (tmp_path / "urls.txt").write_text(f"{site.root}/a one\n{site.root}/c one\n{site.root}/b two")
-    assert landmarks(tmp_path) == 0
-    assert pictures(tmp_path) == {"one": [site.files["/c"]]}
-
-
-def test_landmarks_nothing_got_is_an_error(site: Site, tmp_path: Path, capsys) -> None:
-    (tmp_path / "urls.txt").write_text("".join(f"{site.root}/{number} one\n" for number in range(5)))
-    assert landmarks(tmp_path) == 1
-    said = capsys.readouterr().err
-    assert "none of 5 addresses gave a picture (5 HTTP 404 Not Found)" in said
-    assert len(report(tmp_path)) == 5
-
-
-def test_landmarks_leaves_silent_hosts_alone(site: Site, tmp_path: Path) -> None:
-    silent = socket.create_server(("127.0.0.1", 0))
-    host = f"127.0.0.1:{silent.getsockname()[1]}"
-    silent.close()
-    site.files["/a.jpg"] = jpg(1)
-    lines = [f"http://{host}/{number} one" for number in range(9)] + [f"{site.root}/a.jpg one"]
-    (tmp_path / "urls.txt").write_text("\n".join(lines))
-    assert landmarks(tmp_path, "--threads", 1, "--tries", 1) == 0
-    reasons = [row["reason"] for row in report(tmp_path).values() if row["result"] == "failed"]
-    assert reasons == ["Connection refused"] * 3 + [f"{host} did not answer 3 times"] * 6
-
-
-def test_landmarks_class_folders_of_ones_own(tmp_path: Path, capsys) -> None:
-    (tmp_path / "out" / "a_class").mkdir(parents=True)
-    assert landmarks(tmp_path) == 0
-    assert "is there already, 1 class folders" in capsys.readouterr().out
-
-
-def test_landmarks_without_anything_says_what_to_bring(tmp_path: Path, capsys) -> None:
-    assert landmarks(tmp_path) == 1
-    assert capsys.readouterr().err == (
-        f"fetch: Landmarks has no complete public copy: bring class folders to {tmp_path}/out, or a list of"
-        f" `url class` lines to {tmp_path}/urls.txt; Table 1 works without (--table 1)\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("http://x/1 a\nhttp://x/2\n", "line 2: an address and a class are expected"),
-        ("http://x/1 ../up\n", "line 1: '../up' can't be a class folder's name"),
-        ("http://x/1 a/b\n", "can't be a class folder's name"),
-        ("# nothing\n", "has no `url class` lines"),
-    ],
-)
-def test_landmarks_bad_lists(tmp_path: Path, capsys, text: str, sentence: str) -> None:
-    (tmp_path / "urls.txt").write_text(text)
-    assert landmarks(tmp_path) == 1
-    assert sentence in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_landmarks_write_error_stops_the_run(site: Site, tmp_path: Path, capsys) -> None:
-    site.files["/a.jpg"] = jpg(1)
-    (tmp_path / "urls.txt").write_text(f"{site.root}/a.jpg one\n")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "one").write_text("a file where the class folder should be")
-    assert landmarks(tmp_path) == 1
-    assert "File exists: " in capsys.readouterr().err
 
 
 # The table
