@@ -8,6 +8,8 @@ bays, windows, arches, columns, gables, towers, domes. Wall colours overlap from
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -39,6 +41,20 @@ class Texture:
     relief: Array
     glass: Array
     alpha: Array
+
+    @cached_property
+    def ledges(self) -> Array:
+        """How much darker than the flat wall the sky alone leaves each point: below ledges, in reveals."""
+        edge = cv2.Sobel(self.relief, cv2.CV_32F, 0, 1, ksize=1)
+        return 1 - np.clip(0.09 * edge, -0.3, 0.3)
+
+    @cached_property
+    def smaller(self) -> "Texture":
+        """The same at half the size, for when it is seen from afar."""
+        h, w = self.relief.shape
+        size = (max(w // 2, 2), max(h // 2, 2))
+        layers = (self.albedo, self.relief, self.glass, self.alpha)
+        return Texture(*(cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers))
 
 
 @dataclass(frozen=True)
@@ -259,7 +275,7 @@ def _window(
 def _line(
     texture: Texture, start: tuple[float, float], end: tuple[float, float], colour: tuple[float, ...]
 ) -> None:
-    ends = [tuple(int(round(c)) for c in p) for p in (start, end)]
+    ends = [tuple(round(float(c)) for c in p) for p in (start, end)]
     cv2.line(texture.albedo, *ends, colour, 1)
     cv2.line(texture.glass, *ends, 0.0, 1)
     cv2.line(texture.relief, *ends, -1.8, 1)
@@ -268,11 +284,14 @@ def _line(
 def facade(
     rng: Rng, style: Style, width: float, height: float, *, plain: bool = False, door: str = "none"
 ) -> Texture:
-    """A storeyed wall with windows; `plain` leaves out what only a front has, `door` is none, round, gate or rect."""
+    """A storeyed wall with windows.
+
+    `plain` leaves out what only a front has, `door` is none, round, gate or rect.
+    """
     texture = wall(rng, style, width, height)
     h, w = texture.relief.shape
-    floors = max(int(round(height / style.storey)), 1)
-    bays = max(int(round(width / style.bay)), 1)
+    floors = max(round(float(height / style.storey)), 1)
+    bays = max(round(float(width / style.bay)), 1)
     if bays % 2 == 0 and door != "none":
         bays += 1
     storey, bay = h / floors, w / bays
@@ -482,7 +501,7 @@ class Plan:
     def hip(
         self, cx: float, z1: float, w: float, d: float, base: float, rise: float, inset: float, inset_z: float
     ) -> None:
-        """A roof leaning in on all sides: inset w/2 and d/2 make a pyramid, less leaves a ridge or a flat top."""
+        """A roof leaning in on all sides: insets w/2 and d/2 make a pyramid, less a ridge or a flat top."""
         x0, x1, z0, top = cx - w / 2, cx + w / 2, z1 - d, base + rise
         i, k = inset / w, inset_z / d
         for origin, u, v, cut, length in (
@@ -548,14 +567,14 @@ class Plan:
     ) -> None:
         """A body turned on a lathe: profile of (radius, height) from the bottom up."""
         angles = np.linspace(0, 2 * np.pi, sides + 1)
-        for (r0, y0), (r1, y1) in zip(profile, profile[1:], strict=False):
-            for a, b in zip(angles, angles[1:], strict=False):
+        for (r0, y0), (r1, y1) in pairwise(profile):
+            for a, b in pairwise(angles):
                 points = [
                     [r * np.sin(t), y, r * np.cos(t)]
                     for r, y, t in ((r0, y0, a), (r0, y0, b), (r1, y1, b), (r1, y1, a))
                 ]
                 shade = np.float32(albedo) * np.float32(0.92 + 0.16 * self.rng.random())
-                placed = np.array(points) + (cx, 0, zc)
+                placed = np.add(points, (cx, 0, zc))
                 normal = np.cross(placed[2] - placed[0], placed[3] - placed[1])
                 self.building.facets.append(Facet(placed, normal / np.linalg.norm(normal), shade))
 
@@ -905,7 +924,7 @@ class Placement:
         """Turn, and with `shift` move, (..., 3) vectors."""
         c, s = np.cos(self.turn), np.sin(self.turn)
         turned = vectors @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
-        return turned + (self.x, 0, self.z) if shift else turned
+        return np.add(turned, (self.x, 0, self.z)) if shift else turned
 
 
 def draw_on(canvas: Canvas, building: Building, where: Placement, sky_colour: Array, owner: int) -> None:
@@ -923,11 +942,11 @@ def draw_on(canvas: Canvas, building: Building, where: Placement, sky_colour: Ar
 
 
 def _relief_shadow(relief: Array, towards: Array, climb: float) -> Array:
-    """Where the relief hides the sun from itself: `towards` points to the sun in the texture, climb per pixel."""
+    """Where the relief hides the sun: `towards` points to it in the texture, it climbs `climb` a pixel."""
     shadow = np.zeros(relief.shape, bool)
     h, w = relief.shape
     for step in range(1, 6):
-        dx, dy = int(round(towards[0] * step)), int(round(towards[1] * step))
+        dx, dy = round(float(towards[0]) * step), round(float(towards[1]) * step)
         if abs(dx) >= w or abs(dy) >= h:
             break
         here = np.s_[max(-dy, 0) : h - max(dy, 0), max(-dx, 0) : w - max(dx, 0)]
@@ -942,26 +961,24 @@ def _lit(texture: Texture, face: Face, normal: Array, canvas: Canvas, sky_colour
     u, v = face.u / np.linalg.norm(face.u), face.v / np.linalg.norm(face.v)
     facing = float(light.sun @ normal)
     ambient = light.sky_colour * np.float32(0.75 + 0.25 * normal[1])
-    across = np.array([light.sun @ u, light.sun @ v])
+    shade = texture.ledges[:, :, None] * ambient
     if facing > 0.02 and light.sun_colour[2] > 0.2:
+        across = np.array([light.sun @ u, light.sun @ v])
         length = float(np.hypot(*across)) or 1e-6
         shadow = _relief_shadow(texture.relief, across / length, facing / length)
-        sunlit = np.where(shadow, np.float32(0.06), np.float32(facing))[:, :, None]
-    else:
-        sunlit = np.zeros((1, 1, 1), np.float32)
-    edge = cv2.Sobel(texture.relief, cv2.CV_32F, 0, 1, ksize=1)
-    shade = ambient * (1 - np.clip(0.09 * edge, -0.3, 0.3))[:, :, None] + sunlit * light.sun_colour
-    h, w = texture.relief.shape
-    out = np.empty((h, w, 4), np.float32)
-    glass = texture.glass[:, :, None]
-    pane = texture.albedo
-    if light.night:
-        shining = np.where(pane > 0.55, np.float32([0.25, 0.55, 0.85]), np.float32(0.03))
-    else:
-        shining = np.float32(0.02) + sky_colour * (0.06 + 0.3 * pane * pane)
-    out[:, :, :3] = texture.albedo * shade * (1 - glass) + shining * glass
-    out[:, :, 3] = texture.alpha
-    return out
+        shade += np.where(shadow, np.float32(0.06), np.float32(facing))[:, :, None] * light.sun_colour
+    shade *= texture.albedo
+    panes = texture.glass > 0.5
+    if panes.any():
+        shade[panes] = _glass(texture.albedo[panes], light.night, sky_colour)
+    return np.dstack([shade, texture.alpha])
+
+
+def _glass(panes: Array, night: bool, sky_colour: Array) -> Array:
+    """What window panes (n, 3) show: the sky, or at night a lit room behind some of them."""
+    if night:
+        return np.where(panes > 0.55, np.float32([0.25, 0.55, 0.85]), np.float32(0.03))
+    return np.float32(0.02) + sky_colour * (0.06 + 0.3 * panes * panes)
 
 
 def _draw_face(canvas: Canvas, face: Face, sky_colour: Array, owner: int) -> None:
@@ -981,6 +998,8 @@ def _draw_face(canvas: Canvas, face: Face, sky_colour: Array, owner: int) -> Non
         return
     x0, y0, x1, y1 = box
     texture = face.texture
+    if texture.relief.size > 2 * cv2.contourArea(pixels.astype(np.float32)) and min(texture.relief.shape) > 8:
+        texture = texture.smaller
     h, w = texture.relief.shape
     to_pixels = camera.plane_homography(face.origin, face.u / w, face.v / h)
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])

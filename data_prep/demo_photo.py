@@ -127,7 +127,7 @@ class Camera:
 
 
 class Canvas:
-    """A picture being drawn: linear colour, inverse depth, and whose pixel it is (0 nobody's, 1 the subject's)."""
+    """A picture being drawn: linear colour, inverse depth, and whose each pixel is (1 the subject's)."""
 
     def __init__(self, camera: Camera, light: Light) -> None:
         width, height = camera.size
@@ -256,7 +256,9 @@ def ground_shadow(canvas: Canvas, prisms: list[tuple[Array, float]]) -> None:
     mask = np.zeros(canvas.owner.shape, np.uint8)
     for corners, height in prisms:
         away = -light.sun * (height / max(float(light.sun[1]), 0.2))
-        pixels, depth = canvas.camera.project(np.concatenate([corners, corners + [away[0], 0, away[2]]]))
+        pixels, depth = canvas.camera.project(
+            np.concatenate([corners, np.add(corners, (away[0], 0, away[2]))])
+        )
         pixels = pixels[depth > NEAREST_METRES]
         if len(pixels) > 2:
             hull = cv2.convexHull(np.clip(pixels, -4000, 4000).astype(np.int32))

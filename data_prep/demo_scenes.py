@@ -38,7 +38,7 @@ SPRITE_METRES = {
 
 @lru_cache(maxsize=256)
 def sprite(kind: str, number: int) -> Array:
-    """A cut-out to stand in a scene: (h, w, 4) float32, linear BGR and alpha, its foot in the middle of the last row."""
+    """A cut-out to stand in a scene: (h, w, 4) float32, linear BGR and alpha, standing on its last row."""
     rng = np.random.default_rng([number, *kind.encode()])
     return _SPRITE_PAINTERS[kind](rng)
 
@@ -219,7 +219,7 @@ class Framing:
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture (H, W, 3) uint8 BGR, the box x0, y0, x1, y1 of the building in it, and its visible share, 0..1."""
+    """A picture (H, W, 3) uint8 BGR, the building's box x0, y0, x1, y1 in it, its visible share 0..1."""
 
     picture: Array
     box: tuple[float, float, float, float]

@@ -1,0 +1,357 @@
+"""Make the demo's pictures from a seed: a miniature of the article that needs no download.
+
+generic    DIR/<class>/*.jpg, varied things, scenes and surfaces to pre-train on (the article's ImageNet)
+landmarks  DIR/<landmark>/*.jpg, buildings in classes of uneven size, and a few broken files (its Landmarks)
+retrieval  DIR/jpg/*.jpg and DIR/gt/*.txt in Oxford5k's layout: 11 other buildings with 5 queries each
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep.demo_broken import BROKEN, break_picture
+from data_prep.demo_buildings import ARCHETYPES, Building, draw_building
+from data_prep.demo_generic import GENERIC
+from data_prep.demo_photo import Rng, jpeg
+from data_prep.demo_scenes import Framing, Photo, photograph
+from data_prep.parallel import add_jobs_option, map_ordered, positive_int
+
+STREAMS = {"generic": 1, "landmarks": 2, "retrieval": 3, "distractors": 4}
+LANDMARKS_OF_A_CITY = 11
+QUERIES = 5
+SMALLEST_CLASS = 9
+TRIES = 200
+NEW_BUILDING_EVERY = 3
+
+PLACES = (
+    "alder amber ashen barrow birch bramble brook cinder clover copper corbel dell ember fallow fern garnet "
+    "hazel heron hollow juniper kestrel larch linden lowmoor maple marrow mistral mossy nettle oaken orchard "
+    "otter pebble pewter plover quarry raven rowan saffron sedge sorrel thistle umber velvet willow wren"
+)
+CITY_PLACES = "ardwin belmore carrick dunmere elsworth fenwold garrowby hexley ivenhall jessamy kelder lorne"
+KINDS_OF_PLACE = {
+    "hall": ("hall", "museum", "library"),
+    "church": ("church", "priory", "minster"),
+    "palace": ("palace", "college", "townhall"),
+    "rotunda": ("rotunda", "observatory", "temple"),
+    "gatehouse": ("gate", "gatehouse", "bridgehead"),
+    "terrace": ("row", "terrace", "market"),
+    "flats": ("house", "hotel", "exchange"),
+    "keep": ("castle", "keep", "tower"),
+}
+
+SNAPSHOT = Framing(span=(0.6, 1.25), aside=0.3, turn=0.85, clutter=1.1, blocked=(0, 2))
+FRAMINGS = {
+    "good": Framing(span=(0.65, 1.15), aside=0.2, turn=0.85, clutter=1.0, blocked=(0, 1)),
+    "ok": Framing(span=(0.9, 1.7), aside=0.5, turn=0.95, clutter=1.4, blocked=(1, 3)),
+    "junk": Framing(span=(1.3, 2.6), aside=0.9, turn=1.0, clutter=1.8, blocked=(2, 5)),
+}
+VISIBLE = {"good": (0.65, 1.0), "ok": (0.30, 0.65), "junk": (0.04, 0.22)}
+"""Share of the building that is seen: Oxford's good is clearly visible, ok more than a quarter, junk less."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture to be made: where it goes, the numbers that seed it, and what it shows."""
+
+    path: Path
+    seed: tuple[int, ...]
+    building: tuple[int, ...] | None = None
+    archetype: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a Shot: its box (x0, y0, x1, y1) and whose share of the building is seen."""
+
+    path: Path
+    subject: str
+    box: tuple[float, float, float, float]
+
+
+@lru_cache(maxsize=8)
+def _building(seed: tuple[int, ...], archetype: str) -> Building:
+    return draw_building(np.random.default_rng(seed), archetype)
+
+
+def _rng(seed: tuple[int, ...]) -> Rng:
+    cv2.setNumThreads(1)  # the processes fill the cores already
+    return np.random.default_rng(seed)
+
+
+def _take_generic(shot: Shot) -> None:
+    rng = _rng(shot.seed)
+    shot.path.write_bytes(jpeg(rng, GENERIC[shot.subject](rng)))
+
+
+def _take_landmark(shot: Shot) -> None:
+    rng = _rng(shot.seed)
+    photo = photograph(rng, _building(shot.building, shot.archetype), SNAPSHOT)
+    shot.path.write_bytes(jpeg(rng, photo.picture))
+
+
+def _take_labelled(shot: Shot) -> Taken:
+    rng = _rng(shot.seed)
+    photo = photograph_visible(rng, _building(shot.building, shot.archetype), shot.subject)
+    shot.path.write_bytes(jpeg(rng, photo.picture))
+    return Taken(shot.path, shot.subject, photo.box)
+
+
+def photograph_visible(rng: Rng, building: Building, label: str) -> Photo:
+    """Photograph a building until as much of it is seen as its label (a key of VISIBLE) says.
+
+    Raises ValueError if that never happens.
+    """
+    low, high = VISIBLE[label]
+    for _ in range(TRIES):
+        photo = photograph(rng, building, FRAMINGS[label])
+        if low <= photo.visible <= high and _box_size(photo) >= (24 if label == "good" else 0):
+            return photo
+    raise ValueError(f"no photograph of a building came out {label!r} in {TRIES} tries")
+
+
+def _box_size(photo: Photo) -> float:
+    x0, y0, x1, y1 = photo.box
+    return min(x1 - x0, y1 - y0)
+
+
+def _write_folders(shots: Iterable[Shot]) -> None:
+    for folder in sorted({shot.path.parent for shot in shots}):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _take_all(take: Callable[[Shot], object], shots: list[Shot], jobs: int, what: str) -> list:
+    _write_folders(shots)
+    return list(map_ordered(take, shots, jobs=jobs, what=what))
+
+
+def make_generic(out: Path, seed: int, jobs: int, pictures: int) -> None:
+    """Write `pictures` pictures of each generic class below `out`."""
+    stream = STREAMS["generic"]
+    shots = [
+        Shot(out / name / f"{name}_{i:04d}.jpg", (seed, stream, number, i), subject=name)
+        for number, name in enumerate(GENERIC)
+        for i in range(pictures)
+    ]
+    _take_all(_take_generic, shots, jobs, "generic pictures")
+
+
+def class_sizes(rng: Rng, classes: int, largest: int) -> list[int]:
+    """Uneven sizes, in random order: SMALLEST_CLASS and `largest` are among them, small classes are many."""
+    shares = np.linspace(0, 1, classes) ** 1.5
+    sizes = np.rint(SMALLEST_CLASS * (largest / SMALLEST_CLASS) ** shares).astype(int)
+    return [int(size) for size in rng.permutation(sizes)]
+
+
+def landmark_names(rng: Rng, archetypes: list[str], places: list[str]) -> list[str]:
+    """Invented names such as hazel_priory, one for each archetype, no two the same.
+
+    Raises ValueError when the places don't suffice.
+    """
+    names: list[str] = []
+    for archetype in archetypes:
+        free = [f"{p}_{k}" for p in places for k in KINDS_OF_PLACE[archetype] if f"{p}_{k}" not in names]
+        if not free:
+            raise ValueError(f"{len(archetypes)} classes are too many: there are names for {len(names)}")
+        names.append(free[int(rng.integers(len(free)))])
+    return names
+
+
+def _archetypes(rng: Rng, count: int) -> list[str]:
+    kinds = list(ARCHETYPES)
+    return [str(kind) for kind in rng.permutation([kinds[i % len(kinds)] for i in range(count)])]
+
+
+def make_landmarks(out: Path, seed: int, jobs: int, classes: int, largest: int, broken: int) -> None:
+    """Write `classes` folders of photographs, a building each, and `broken` files of every broken kind."""
+    stream = STREAMS["landmarks"]
+    rng = np.random.default_rng((seed, stream))
+    archetypes = _archetypes(rng, classes)
+    names = landmark_names(rng, archetypes, PLACES.split())
+    sizes = class_sizes(rng, classes, largest)
+    shots = [
+        Shot(out / name / f"{name}_{i:04d}.jpg", (seed, stream, number, i), (seed, stream, number), archetype)
+        for number, (name, archetype, size) in enumerate(zip(names, archetypes, sizes, strict=True))
+        for i in range(size)
+    ]
+    _take_all(_take_landmark, shots, jobs, "landmark photographs")
+    for path, kind in _break_some(rng, shots, dict(zip(names, sizes, strict=True)), broken):
+        print(f"broken on purpose: {path.parent.name}/{path.name}: {kind}")
+
+
+def _break_some(rng: Rng, shots: list[Shot], sizes: dict[str, int], each: int) -> list[tuple[Path, str]]:
+    """Add broken pictures, numbered after the good ones, to classes chosen by chance."""
+    done, added = [], dict.fromkeys(sizes, 0)
+    for kind in [kind for kind in BROKEN for _ in range(each)]:
+        name = str(rng.choice(list(sizes)))
+        source = shots[int(rng.integers(len(shots)))].path
+        path = source.parent.parent / name / f"{name}_{sizes[name] + added[name]:04d}.jpg"
+        added[name] += 1
+        done.append((break_picture(source.read_bytes(), kind, path), kind))
+    return done
+
+
+def make_retrieval(out: Path, seed: int, jobs: int, distractors: int) -> None:
+    """Write out/jpg and out/gt: 11 landmarks, 5 queries each, and distractors."""
+    stream = STREAMS["retrieval"]
+    rng = np.random.default_rng((seed, stream))
+    archetypes = _archetypes(rng, LANDMARKS_OF_A_CITY)
+    names = landmark_names(rng, archetypes, CITY_PLACES.split())
+    shots: list[Shot] = []
+    for number, (name, archetype) in enumerate(zip(names, archetypes, strict=True)):
+        counts = {"good": rng.integers(6, 16), "ok": rng.integers(4, 14), "junk": rng.integers(2, 8)}
+        labels = rng.permutation([label for label, count in counts.items() for _ in range(count)])
+        for i, label in enumerate(labels):
+            path = out / "jpg" / f"{name}_{i + 1:06d}.jpg"
+            shots.append(Shot(path, (seed, stream, number, i), (seed, stream, number), archetype, str(label)))
+    taken = _take_all(_take_labelled, shots, jobs, "retrieval photographs")
+    _take_all(_take_distractor, _distractor_shots(out, seed, distractors), jobs, "distractors")
+    (out / "gt").mkdir()
+    for name in names:
+        write_ground_truth(out / "gt", name, [t for t in taken if t.path.stem.rpartition("_")[0] == name])
+
+
+def _distractor_shots(out: Path, seed: int, count: int) -> list[Shot]:
+    """Pictures of the same city: other buildings, up to NEW_BUILDING_EVERY of each, and generic scenes."""
+    stream, shots = STREAMS["distractors"], []
+    rng = np.random.default_rng((seed, stream))
+    for i in range(count):
+        path = out / "jpg" / f"city_{i + 1:06d}.jpg"
+        if rng.random() < 0.25:
+            shots.append(Shot(path, (seed, stream, i), subject=str(rng.choice(list(GENERIC)))))
+        else:
+            number = i // NEW_BUILDING_EVERY
+            archetype = list(ARCHETYPES)[number % len(ARCHETYPES)]
+            shots.append(Shot(path, (seed, stream, i), (seed, stream, count, number), archetype))
+    return shots
+
+
+def _take_distractor(shot: Shot) -> None:
+    (_take_landmark if shot.building else _take_generic)(shot)
+
+
+def write_ground_truth(folder: Path, name: str, taken: list[Taken]) -> None:
+    """Write Oxford's four files for each of a landmark's QUERIES queries.
+
+    A query file has one line, `oxc1_` and the picture's name, then the box; the others one name a line. The
+    queries are the first good pictures, and stand in the good list as Oxford's do.
+    """
+    lists = {label: [t.path.stem for t in taken if t.subject == label] for label in VISIBLE}
+    for i, query in enumerate([t for t in taken if t.subject == "good"][:QUERIES], start=1):
+        box = " ".join(f"{c:.1f}" for c in query.box)
+        (folder / f"{name}_{i}_query.txt").write_text(f"oxc1_{query.path.stem} {box}\n", encoding="utf-8")
+        for label, members in lists.items():
+            text = "".join(f"{member}\n" for member in members)
+            (folder / f"{name}_{i}_{label}.txt").write_text(text, encoding="utf-8")
+
+
+def make_whole(out: Path, make: Callable[[Path], None], *, force: bool) -> None:
+    """Run make(out.part) and move the result to `out`, so that what carries the name `out` is whole.
+
+    Raises ValueError if `out` exists, unless `force`, which replaces it once the new one is whole.
+    """
+    if out.exists() and not force:
+        raise ValueError(f"{out} exists already (--force replaces it)")
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        make(part)
+        if out.exists():
+            shutil.rmtree(out)
+        part.replace(out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.make_demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m data_prep.make_demo landmarks --out work/demo/data/landmarks --seed 1",
+    )
+    sets = parser.add_subparsers(dest="set", required=True, metavar="{generic,landmarks,retrieval}")
+    generic = sets.add_parser("generic", help="varied classes to pre-train on")
+    generic.add_argument(
+        "--pictures", type=positive_int, default=50, metavar="N", help="a class (default 50)"
+    )
+    landmarks = sets.add_parser("landmarks", help="buildings to fine-tune on, and broken files")
+    landmarks.add_argument(
+        "--classes", type=positive_int, default=64, metavar="N", help="buildings (default 64)"
+    )
+    landmarks.add_argument(
+        "--largest",
+        type=_class_size,
+        default=70,
+        metavar="N",
+        help="pictures of the largest class (default 70; the smallest has 9)",
+    )
+    landmarks.add_argument(
+        "--broken", type=int, default=2, metavar="N", help="broken files of each kind (default 2)"
+    )
+    retrieval = sets.add_parser("retrieval", help="Oxford5k's layout: jpg/ and gt/")
+    retrieval.add_argument(
+        "--distractors",
+        type=int,
+        default=250,
+        metavar="N",
+        help="pictures of none of the landmarks (default 250)",
+    )
+    for each in (generic, landmarks, retrieval):
+        each.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="folder to make; must not exist"
+        )
+        each.add_argument("--seed", type=int, required=True, help="same seed, same pictures, whatever --jobs")
+        each.add_argument("--force", action="store_true", help="replace DIR if it exists")
+        add_jobs_option(each)
+    return parser
+
+
+def _class_size(text: str) -> int:
+    number = positive_int(text)
+    if number < SMALLEST_CLASS:
+        raise argparse.ArgumentTypeError(f"must be at least {SMALLEST_CLASS}, not {text}")
+    return number
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    if options.set == "generic":
+        make = partial(make_generic, seed=options.seed, jobs=options.jobs, pictures=options.pictures)
+    elif options.set == "landmarks":
+        make = partial(
+            make_landmarks,
+            seed=options.seed,
+            jobs=options.jobs,
+            classes=options.classes,
+            largest=options.largest,
+            broken=options.broken,
+        )
+    else:
+        make = partial(make_retrieval, seed=options.seed, jobs=options.jobs, distractors=options.distractors)
+    try:
+        make_whole(options.out, make, force=options.force)
+    except OSError as error:
+        print(f"make_demo: {error.strerror or error}: {error.filename or options.out}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"make_demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
