@@ -128,7 +128,9 @@ step() { # OUT... : IN... -- COMMAND...
     mkdir -p "${outs[@]%/*}"
     stage_steps=$((stage_steps + 1))
     echo "\$ $(quoted "${command[@]}")" | tee -a "$stage_log"
+    local began=$SECONDS
     supervise "${command[@]}" || failed $?
+    printf '%s\t%s\t%s\n' "$stage_name" $((SECONDS - began)) "$(quoted "${command[@]}")" >"$file.ran" # for the report
     mv "$file.begun" "$file.done"
 }
 
