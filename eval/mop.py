@@ -23,9 +23,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from threadpoolctl import threadpool_limits
 
 IMAGE_SIDE = 256
 WINDOW_SIDES = (128, 64)
@@ -148,14 +145,16 @@ def train(
     activations: Mapping[int, Sequence[np.ndarray] | np.ndarray],
     training_set: str,
     settings: Settings = PAPER,
+    about: Mapping[str, Any] | None = None,
 ) -> Model:
     """Learn every level: {window side: (N, P, D) activations of N images' P windows} -> Model.
 
     The activations are read image by image, so they can be an HDF5 dataset. In memory at once are the
     codebook's windows (1000 images x 49 x 4096: 0.8 GB) and the pooled vectors (5000 x 50,000: 1 GB; the
-    second PCA takes three times that). training_set is the name that the model keeps. The same activations
-    and settings give the same model. Raises ValueError for an empty name, for activations that are not such
-    arrays or not finite, and for fewer different windows than centres.
+    second PCA takes three times that). training_set is the name that the model keeps, about is what else its
+    provenance holds. The same activations and settings give the same model. Raises ValueError for an empty
+    name, for activations that are not such arrays or not finite, and for fewer different windows than
+    centres.
     """
     if not training_set.strip():
         raise ValueError("a MOP-CNN model needs the name of its training set")
@@ -174,6 +173,7 @@ def train(
         "images": counts,
         "settings": asdict(settings),
         "reductions": reductions,
+        **(about or {}),
     }
     return Model(levels, provenance)
 
@@ -314,7 +314,9 @@ def _draw(rng: np.random.Generator, activations: Sequence[np.ndarray] | np.ndarr
     return sorted(rng.choice(count, min(count, most), replace=False).tolist())
 
 
-def _fit_pca(rows: np.ndarray, dims: int) -> PCA:
+def _fit_pca(rows: np.ndarray, dims: int) -> Any:
+    from sklearn.decomposition import PCA  # a second that encoding need not wait for
+
     count, size = rows.shape
     # The covariance is the quicker way where it is the smaller matrix. Neither solver is a random one.
     solver = "covariance_eigh" if count >= size else "full"
@@ -323,6 +325,9 @@ def _fit_pca(rows: np.ndarray, dims: int) -> PCA:
 
 
 def _fit_centres(rows: np.ndarray, settings: Settings) -> tuple[np.ndarray, float]:
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
     different = len(np.unique(rows, axis=0))
     if different < settings.centres:
         raise ValueError(f"{different} different training windows are too few for {settings.centres} centres")
@@ -333,7 +338,7 @@ def _fit_centres(rows: np.ndarray, settings: Settings) -> tuple[np.ndarray, floa
     return fitted.cluster_centers_, spread if settings.bandwidth is None else settings.bandwidth
 
 
-def _stated(what: str, pca: PCA, wanted: int, units: str) -> list[str]:
+def _stated(what: str, pca: Any, wanted: int, units: str) -> list[str]:
     if pca.n_components_ == wanted:
         return []
     return [

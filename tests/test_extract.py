@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from eval.extract import Picture, list_pictures, main, read_mean, read_part
+from eval.extract import main
+from eval.network import read_mean
+from eval.pictures import Picture, list_pictures, read_part
 
 ROOT = Path(__file__).parent.parent
 OXFORD = Path(os.environ.get("OXFORD_SAMPLE", ROOT.parent / "shared" / "oxford_sample"))
@@ -399,7 +401,7 @@ def test_the_mean_of_a_binaryproto_is_averaged_over_its_pixels(tmp_path) -> None
 
 def test_grey_pictures_have_three_channels(tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((5, 4), 77, np.uint8))
-    assert (read_part(Picture(str(tmp_path / "grey.png"))) == np.full((5, 4, 3), 77)).all()
+    assert (read_part(Picture(str(tmp_path / "grey.png"))).pixels == np.full((5, 4, 3), 77)).all()
 
 
 @pytest.mark.skipif(not OXFORD.is_dir(), reason="the folder of Oxford's photographs is not there")

@@ -1,0 +1,198 @@
+"""Processes that compute features: Caffe ends its process on most errors, so it runs in none but these.
+
+On a CPU several processes with one BLAS thread each are faster than one with several; with GPUs there is one
+process a GPU.
+"""
+
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import connection
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from eval.network import Extractor, Network
+from eval.pictures import Picture
+
+LINE_EVERY_SECONDS = 15.0
+
+
+class Batch(NamedTuple):
+    """Rows start to start + len(pictures) of a group of the features file."""
+
+    group: str
+    start: int
+    pictures: list[Picture]
+
+
+@dataclass
+class _Worker:
+    network: Network
+    gpu: int | None
+    extractor: Extractor | None = None
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker(network: Network, log: str, gpus: Any) -> None:
+    """Set a worker process up. The network is loaded with the first batch, as errors come back from there."""
+    global _worker
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 2)  # Caffe says why it ends the process on stderr
+    os.close(descriptor)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    _worker = _Worker(network, gpus.get() if gpus is not None else None)
+
+
+def compute(batch: Batch) -> dict[str, np.ndarray]:
+    """Features of a batch of pictures, in a process that _start_worker has set up."""
+    assert _worker is not None
+    try:
+        if _worker.extractor is None:
+            _worker.extractor = Extractor(_worker.network, _worker.gpu)
+        return _worker.extractor.rows(batch.pictures, batch.group)
+    except (RuntimeError, MemoryError) as error:  # what pycaffe raises where it doesn't end the process
+        raise ValueError(f"Caffe stopped: {error or 'out of memory'}") from None
+
+
+@contextmanager
+def workers(network: Network, jobs: int, gpus: list[int] | None) -> Iterator[Executor]:
+    """A pool of processes that `compute` runs in: `jobs` on the CPU, or one for each of `gpus`.
+
+    Raises OSError with Caffe's own line where it ended a process.
+    """
+    # in the environment, as OpenBLAS reads it while a worker imports pycaffe; log: errors only
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
+    context = multiprocessing.get_context("spawn")
+    devices = None
+    if gpus:
+        devices = context.SimpleQueue()
+        for gpu in gpus:
+            devices.put(gpu)
+    with tempfile.NamedTemporaryFile("r", prefix="caffe-", errors="replace") as log:
+        pool = ProcessPoolExecutor(
+            len(gpus) if gpus else jobs, context, _start_worker, (network, log.name, devices)
+        )
+        try:
+            yield pool
+            pool.shutdown()
+        except BrokenProcessPool as error:
+            StopError.check()  # a signal to all processes at once has ended the workers first
+            raise OSError(_last_words(log.read())) from error
+        finally:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+
+
+class StopError(Exception):
+    """SIGINT or SIGTERM has come. Raised by check(), where work can stop, not by the signal's handler:
+
+    an exception that comes while Python clears up an object is lost, and the signal with it.
+    """
+
+    number: int | None = None
+
+    @classmethod
+    def check(cls) -> None:
+        """Raise StopError if a signal has come."""
+        if cls.number is not None:
+            raise cls
+
+    @classmethod
+    @contextmanager
+    def on_signals(cls) -> Iterator[None]:
+        """Take SIGINT and SIGTERM; a second one ends the process at once."""
+
+        def take(number: int, _: object) -> None:
+            cls.number = number
+            signal.signal(number, signal.SIG_DFL)
+
+        cls.number = None
+        before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _last_words(log: str) -> str:
+    """Why a process died, from its stderr: glog's line of a failed check starts with F."""
+    failed = re.search(r"^F\d+ \S+ +\d+ (\S+)\] (.*)$", log, re.MULTILINE)
+    if failed:
+        return f"Caffe stopped: {failed[2].strip()} ({failed[1]})"
+    lines = log.strip().splitlines()
+    said = f" after saying: {lines[-1]}" if lines else ""
+    return f"a worker process died{said} (out of memory? try fewer --jobs)"
+
+
+@contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Workers started here inherit the blocked signal: Ctrl-C is for the parent, which stops them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def computed(
+    pool: Executor, batches: Iterable[Batch], ahead: int
+) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    """Yield each batch with its features as they come, at most `ahead` under way. Raises compute's errors."""
+    batches = iter(batches)
+    under_way: dict[Future, Batch] = {}
+    while True:
+        StopError.check()
+        for batch in islice(batches, ahead - len(under_way)):
+            with _sigint_held_back():
+                under_way[pool.submit(compute, batch)] = batch
+        if not under_way:
+            return
+        done = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED).done
+        # an error last: what was computed beside it is kept
+        for future in sorted(done, key=lambda future: future.exception() is not None):
+            yield under_way.pop(future), future.result()
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Any]:
+    """A function to call with each number of pictures done: a bar on a terminal, else a line now and then."""
+    if sys.stderr.isatty():
+        with tqdm(desc="extract", total=total, unit="", dynamic_ncols=True) as bar:
+            yield bar.update
+        return
+    done, last = 0, time.monotonic()
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if time.monotonic() - last > LINE_EVERY_SECONDS:
+            last = time.monotonic()
+            print(f"extract: {done} of {total}", file=sys.stderr, flush=True)
+
+    yield advance
