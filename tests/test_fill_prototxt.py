@@ -24,7 +24,7 @@ from tools.fill_prototxt import (
     read_classes,
     scale_schedule,
 )
-from tools.rename_blobs import read_net, read_prototxt
+from tools.prototxt import read_net, read_prototxt
 
 ROOT = Path(__file__).parent.parent
 VGG16 = ROOT / "prototxt" / "vgg16"
@@ -71,7 +71,6 @@ def inputs(tmp_path: Path) -> Path:
     net.mkdir()
     (net / "train_val.prototxt").write_text(SMALL_NET)
     (net / "solver.prototxt").write_text(SMALL_SOLVER)
-    (net / "deploy.prototxt").write_text("# as it is\n")
     fill_lmdb(tmp_path / "train_lmdb", 20)
     fill_lmdb(tmp_path / "val_lmdb", 21)
     command = ["compute_image_mean", tmp_path / "train_lmdb", tmp_path / "mean.binaryproto"]
@@ -154,7 +153,6 @@ def test_everything_is_filled_in(inputs, capsys) -> None:
         solver.SolverMode.Value("CPU"),
     )
     assert (solver.max_iter, solver.stepsize, solver.test_interval, list(solver.test_iter)) == (10, 4, 5, [7])
-    assert (out / "deploy.prototxt").read_text() == "# as it is\n"
     last = filled_solver(out / "solver_last.prototxt")
     assert last.net == str(out / "train_val_last.prototxt")
     assert last.snapshot_prefix == f"{solver.snapshot_prefix}last"
@@ -254,7 +252,6 @@ def test_as_a_program(inputs) -> None:
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
     made = sorted(path.name for path in (inputs / "out" / "prototxt").iterdir())
     assert made == [
-        "deploy.prototxt",
         "solver.prototxt",
         "solver_last.prototxt",
         "train_val.prototxt",

@@ -15,7 +15,7 @@ import cv2
 import lmdb
 import numpy as np
 
-from tools.rename_blobs import caffe_messages, sentence
+from tools.prototxt import caffe_messages, sentence
 
 # Debian's OpenCV and pip's gave the same bytes for 180 photographs of Oxford, but other versions of OpenCV or
 # libjpeg may round otherwise. Two different photographs among those 180 differ by 12 levels and more.

@@ -21,7 +21,8 @@ from google.protobuf.message import DecodeError
 
 from tools.check_lmdb import open_lmdb
 from tools.fill_prototxt import classifier
-from tools.rename_blobs import Layer, Net, caffe_messages, read_net, sentence, test_phase
+from tools.prototxt import Layer, Net, caffe_messages, read_net, sentence
+from tools.rename_blobs import test_phase
 
 Shape = tuple[int, ...]
 Shapes = dict[str, list[Shape]]  # of each learned blob of a layer, by the layer's name

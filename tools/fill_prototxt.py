@@ -9,12 +9,18 @@ import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tools.check_lmdb import entry_count
-from tools.rename_blobs import Layer, Net, caffe_messages, read_net, read_prototxt, sentence, write_prototxt
-
-Solver = Any  # caffe_pb2.SolverParameter
+from tools.prototxt import (
+    Layer,
+    Net,
+    Solver,
+    caffe_messages,
+    read_net,
+    read_prototxt,
+    sentence,
+    write_prototxt,
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,6 @@ def write_all(args: argparse.Namespace) -> str:
     net = read_net(args.net / "train_val.prototxt")
     solver = messages.SolverParameter()
     read_prototxt(args.net / "solver.prototxt", solver)
-    deploy = (args.net / "deploy.prototxt").read_bytes()
     images = entry_count(args.val_lmdb)
     if not images or not entry_count(args.train_lmdb):
         raise ValueError(f"{args.train_lmdb if images else args.val_lmdb} is empty")
@@ -173,9 +178,6 @@ def write_all(args: argparse.Namespace) -> str:
     _write(args, net, solver, "")
     solver.snapshot_prefix += "last"
     _write(args, freeze_all_but_last(net), solver, "_last")
-    part = args.out / "deploy.prototxt.part"
-    part.write_bytes(deploy)
-    part.replace(args.out / "deploy.prototxt")
     batch = images // test_iter
     return f"{args.out}: {data.classes} classes, {images} validation images = {batch} x test_iter {test_iter}"
 
@@ -217,7 +219,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.fill_prototxt",
-        description="Write a network's train_val, solver and deploy prototxt into a folder with a run's"
+        description="Write a network's train_val and solver prototxt into a folder with a run's"
         " paths, number of classes and batches filled in, and train_val_last and solver_last, in which only"
         " the last layer learns. Paths are written absolute. The test batch is the largest that divides the"
         " number of validation images and isn't above the wanted one, so that each image is tested once.",
@@ -225,7 +227,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         " --train-lmdb lmdb/train_lmdb --val-lmdb lmdb/val_lmdb --mean lmdb/mean.binaryproto --classes 680",
     )
     path = {"type": Path, "required": True}
-    parser.add_argument("--net", **path, metavar="DIR", help="folder with the three .prototxt")
+    parser.add_argument(
+        "--net", **path, metavar="DIR", help="folder of train_val and solver.prototxt"
+    )
     parser.add_argument("--out", **path, metavar="DIR", help="folder to write them to, filled in")
     parser.add_argument("--train-lmdb", **path, metavar="DIR", help="training pictures")
     parser.add_argument("--val-lmdb", **path, metavar="DIR", help="validation pictures; they are counted")

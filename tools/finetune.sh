@@ -37,6 +37,7 @@ while (($#)); do
 done
 [[ -n $prototxt && -n $out ]] || die "--prototxt and --out are needed (see --help)"
 [[ $mode =~ ^(all|last|two-phase)$ ]] || die "--mode takes all, last or two-phase, not $mode"
+[[ -z $weights || -f $weights ]] || die "--weights $weights is not a file (Caffe takes a file, not an address)"
 
 caffe_pid=""
 stop() { # let Caffe write its snapshot

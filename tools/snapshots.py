@@ -4,35 +4,28 @@ import argparse
 import sys
 from pathlib import Path
 
-from caffe.proto import caffe_pb2
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-
-def read_solver(path: Path) -> caffe_pb2.SolverParameter:
-    """Parse a solver prototxt. Raises OSError where it can't be read, ValueError where it has a typing error."""
-    try:
-        return text_format.Parse(path.read_text(), caffe_pb2.SolverParameter())
-    except text_format.ParseError as error:
-        raise ValueError(f"{path}: {error}") from error
+from tools.prototxt import Solver, caffe_messages, read_prototxt, sentence
 
 
-def final_model(solver: caffe_pb2.SolverParameter) -> Path:
+def final_model(solver: Solver) -> Path:
     """The caffemodel that Caffe writes after the last iteration."""
     return Path(f"{solver.snapshot_prefix}_iter_{solver.max_iter}.caffemodel")
 
 
 def is_whole(state: Path) -> bool:
-    """Whether a .solverstate and the caffemodel it names parse to their ends: a killed Caffe leaves them cut short."""
+    """Whether a .solverstate and its caffemodel parse to their ends: a killed Caffe leaves them cut short."""
+    messages = caffe_messages()
     try:
-        solver_state = caffe_pb2.SolverState.FromString(state.read_bytes())
-        net = caffe_pb2.NetParameter.FromString(Path(solver_state.learned_net).read_bytes())
+        solver_state = messages.SolverState.FromString(state.read_bytes())
+        net = messages.NetParameter.FromString(Path(solver_state.learned_net).read_bytes())
     except (OSError, DecodeError):
         return False
     return len(net.layer) > 0 and len(solver_state.history) > 0
 
 
-def newest_whole(solver: caffe_pb2.SolverParameter) -> Path | None:
+def newest_whole(solver: Solver) -> Path | None:
     """The .solverstate of the highest iteration that is whole; None without one."""
     prefix = Path(solver.snapshot_prefix)
     states = prefix.parent.glob(f"{prefix.name}_iter_*.solverstate")
@@ -50,9 +43,10 @@ def main() -> None:
     parser.add_argument("solver", type=Path, help="solver.prototxt")
     arguments = parser.parse_args()
     try:
-        solver = read_solver(arguments.solver)
+        solver = caffe_messages().SolverParameter()
+        read_prototxt(arguments.solver, solver)
     except (ValueError, OSError) as error:
-        sys.exit(f"snapshots: {error}")
+        sys.exit(f"snapshots: {sentence(error)}")
     print(final_model(solver) if arguments.what == "final" else newest_whole(solver) or "")
 
 

@@ -1,0 +1,232 @@
+"""tools/finetune.sh on real Caffe: the final model, an interruption, the modes, and what is refused."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+ROOT = Path(__file__).parent.parent
+SIDE = 8
+CLASSES = 3
+ITERATIONS = 60
+
+NET = """
+layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: TRAIN }}
+  transform_param {{ mean_file: "{folder}/lmdb/mean.binaryproto" mirror: true crop_size: 6 }}
+  data_param {{ source: "{folder}/lmdb/train_lmdb" batch_size: 4 backend: LMDB }} }}
+layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: TEST }}
+  transform_param {{ mean_file: "{folder}/lmdb/mean.binaryproto" crop_size: 6 }}
+  data_param {{ source: "{folder}/lmdb/val_lmdb" batch_size: 2 backend: LMDB }} }}
+layer {{ name: "fc6" type: "InnerProduct" bottom: "data" top: "fc6"
+  inner_product_param {{ num_output: 5 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "relu6" type: "ReLU" bottom: "fc6" top: "fc6" }}
+layer {{ name: "{last}" type: "InnerProduct" bottom: "fc6" top: "{last}"
+  inner_product_param {{ num_output: {classes} weight_filler {{ type: "gaussian" std: 0.01 }} }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "{last}" bottom: "label" top: "loss" }}
+layer {{ name: "accuracy" type: "Accuracy" bottom: "{last}" bottom: "label" top: "accuracy"
+  include {{ phase: TEST }} }}
+"""
+SOLVER = f"""
+net: "train_val.prototxt" test_iter: 1 test_interval: 20 display: 10 max_iter: {ITERATIONS}
+base_lr: 0.0001 lr_policy: "step" gamma: 0.1 stepsize: 20 momentum: 0.9 weight_decay: 0.0005
+snapshot: 10 snapshot_prefix: "snapshots/s" solver_mode: CPU
+"""
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess:
+    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def finetune(folder: Path, *options: str | Path) -> subprocess.CompletedProcess:
+    return run(
+        "tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel", *options
+    )
+
+
+def parameters(model: Path) -> dict[str, np.ndarray]:
+    net = caffe_pb2.NetParameter.FromString(model.read_bytes())
+    return {layer.name: np.array(layer.blobs[0].data) for layer in net.layer if layer.blobs}
+
+
+def fill(folder: Path, last: str = "fc8_magic", iterations: int = ITERATIONS) -> None:
+    (folder / "net").mkdir(exist_ok=True)
+    (folder / "net/train_val.prototxt").write_text(NET.format(folder=folder, last=last, classes=CLASSES))
+    (folder / "net/solver.prototxt").write_text(SOLVER)
+    paths = ["--train-lmdb", folder / "lmdb/train_lmdb", "--val-lmdb", folder / "lmdb/val_lmdb"]
+    paths += ["--mean", folder / "lmdb/mean.binaryproto", "--net", folder / "net", "--out", folder / "filled"]
+    settings = ["--classes", str(CLASSES), "--seed", "1", "--max-iter", str(iterations)]
+    done = run("python", "-m", "tools.fill_prototxt", *paths, *settings)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("with space")
+    (folder / "pictures").mkdir()
+    draw = np.random.default_rng(0)
+    lists: dict[str, list[str]] = {"train": [], "val": []}
+    for number in range(24):
+        label = number % CLASSES
+        picture = np.full((SIDE, SIDE, 3), 60 * label, np.uint8) + draw.integers(
+            0, 60, (SIDE, SIDE, 3), np.uint8
+        )
+        path = folder / f"pictures/{number} a.png"
+        cv2.imwrite(str(path), picture)
+        lists["train" if number < 18 else "val"].append(f"{path} {label}\n")
+    (folder / "lists").mkdir()
+    for name, lines in lists.items():
+        (folder / f"lists/{name}.txt").write_text("".join(lines))
+    for command in (
+        ["tools/make_lmdb.sh", folder / "lists", folder / "lmdb", str(SIDE)],
+        ["tools/make_mean.sh", folder / "lmdb/train_lmdb", folder / "lmdb/mean.binaryproto"],
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(data: Path, tmp_path: Path) -> Path:
+    """A folder of one's own that sees the same databases."""
+    own = tmp_path / "a b"
+    own.mkdir()
+    (own / "lmdb").symlink_to(data / "lmdb")
+    return own
+
+
+@pytest.fixture
+def pretrained(folder: Path) -> Path:
+    fill(folder, last="fc8")
+    assert finetune(folder).returncode == 0
+    (folder / "out.caffemodel").rename(folder / "pretrained.caffemodel")
+    subprocess.run(["rm", "-r", folder / "filled"], check=True)
+    fill(folder)
+    return folder / "pretrained.caffemodel"
+
+
+def test_training_leaves_the_final_model_and_the_log(folder: Path) -> None:
+    fill(folder)
+    done = finetune(folder)
+    assert done.returncode == 0, done.stderr
+    final = folder / f"filled/snapshots/s_iter_{ITERATIONS}.caffemodel"
+    assert (folder / "out.caffemodel").read_bytes() == final.read_bytes()
+    assert "caffe train -solver" in done.stdout
+    assert f"Iteration {ITERATIONS}, loss" in (folder / "filled/log.txt").read_text()
+    again = finetune(folder)
+    assert again.returncode == 0
+    assert "Iteration" not in again.stdout
+
+
+def test_the_same_seed_gives_the_same_bytes(folder: Path) -> None:
+    fill(folder)
+    assert finetune(folder).returncode == 0
+    first = (folder / "out.caffemodel").read_bytes()
+    subprocess.run(["rm", "-r", folder / "filled"], check=True)
+    fill(folder)
+    assert finetune(folder).returncode == 0
+    assert (folder / "out.caffemodel").read_bytes() == first
+
+
+def test_only_the_last_layer_learns_in_mode_last(folder: Path, pretrained: Path) -> None:
+    done = finetune(folder, "--weights", pretrained, "--mode", "last")
+    assert done.returncode == 0, done.stderr
+    before, after = parameters(pretrained), parameters(folder / "out.caffemodel")
+    assert np.array_equal(before["fc6"], after["fc6"])
+    assert set(after) == {"fc6", "fc8_magic"}
+
+
+def test_all_layers_learn_in_mode_all(folder: Path, pretrained: Path) -> None:
+    done = finetune(folder, "--weights", pretrained)
+    assert done.returncode == 0, done.stderr
+    assert not np.array_equal(parameters(pretrained)["fc6"], parameters(folder / "out.caffemodel")["fc6"])
+
+
+def test_two_phases_run_one_after_the_other(folder: Path, pretrained: Path) -> None:
+    done = finetune(folder, "--weights", pretrained, "--mode", "two-phase")
+    assert done.returncode == 0, done.stderr
+    first = folder / f"filled/snapshots/slast_iter_{ITERATIONS}.caffemodel"
+    assert np.array_equal(parameters(pretrained)["fc6"], parameters(first)["fc6"])
+    assert not np.array_equal(parameters(first)["fc6"], parameters(folder / "out.caffemodel")["fc6"])
+    assert f"-weights {first}" in done.stdout
+
+
+def test_a_stopped_training_goes_on_from_its_snapshot(folder: Path) -> None:
+    fill(folder, iterations=200_000)
+    command = ["tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel"]
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=os.environ)
+        deadline = time.monotonic() + 60
+        while "Iteration" not in (folder / "output").read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 130
+    states = list((folder / "filled/snapshots").glob("*.solverstate"))
+    assert len(states) == 1, "Caffe writes a snapshot when it is stopped"
+    assert not (folder / "out.caffemodel").exists()
+
+    reached = int(states[0].stem.rpartition("_")[2])
+    for name in ("solver", "solver_last"):
+        path = folder / f"filled/{name}.prototxt"
+        solver = text_format.Parse(path.read_text(), caffe_pb2.SolverParameter())
+        solver.max_iter = reached + 10
+        path.write_text(text_format.MessageToString(solver))
+    done = finetune(folder)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {states[0]}" in done.stdout
+    assert (folder / "out.caffemodel").exists()
+
+
+def test_a_snapshot_cut_short_is_passed_over(folder: Path) -> None:
+    fill(folder)
+    assert finetune(folder).returncode == 0
+    snapshots = folder / "filled/snapshots"
+    final = snapshots / f"s_iter_{ITERATIONS}.caffemodel"
+    whole = final.read_bytes()
+    final.write_bytes(whole[: len(whole) // 2])
+    done = finetune(folder)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {snapshots}/s_iter_50.solverstate" in done.stdout
+    assert len((folder / "out.caffemodel").read_bytes()) == len(whole)
+
+
+def test_weights_that_lack_a_layer_are_an_error(folder: Path, pretrained: Path) -> None:
+    net = caffe_pb2.NetParameter.FromString(pretrained.read_bytes())
+    kept = [layer for layer in net.layer if layer.name != "fc6"]
+    del net.layer[:]
+    net.layer.extend(kept)
+    (folder / "lacking.caffemodel").write_bytes(net.SerializeToString())
+    done = finetune(folder, "--weights", folder / "lacking.caffemodel")
+    assert done.returncode == 1
+    assert "fc6" in done.stderr and "Traceback" not in done.stderr
+    assert not (folder / "out.caffemodel").exists()
+
+
+def test_the_exit_status_is_caffes(folder: Path) -> None:
+    fill(folder)
+    path = folder / "filled/train_val.prototxt"
+    path.write_text(path.read_text().replace('"SoftmaxWithLoss"', '"NoSuchLayer"'))
+    done = finetune(folder)
+    assert done.returncode == 134  # Caffe's CHECK aborts
+    assert "Unknown layer type: NoSuchLayer" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--mode", "some"], "--mode takes all, last or two-phase"),
+        (["--what"], "unknown option --what"),
+        (["--weights", "http://somewhere/VGG.caffemodel"], "http://somewhere/VGG.caffemodel is not a file"),
+    ],
+)
+def test_wrong_options_are_one_sentence(folder: Path, options: list[str], sentence: str) -> None:
+    fill(folder)
+    done = finetune(folder, *options)
+    assert done.returncode == 1
+    assert sentence in done.stderr.strip().splitlines()[-1]
