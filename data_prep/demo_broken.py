@@ -41,7 +41,7 @@ its end marker: decoders take the file for whole and fill the missing rows with 
 
 
 def break_picture(jpeg: bytes, kind: str, path: Path) -> Path:
-    """Write a JPEG file's broken copy (`kind`: a key of BROKEN) with its kind's extension; returns its path."""
+    """Write a JPEG file's broken copy (`kind`: a key of BROKEN) with its extension; returns its path."""
     extension, spoil = BROKEN[kind]
     path = path.with_suffix(extension)
     path.write_bytes(spoil(jpeg))

@@ -31,7 +31,7 @@ class Light:
 
 def draw_light(rng: Rng) -> Light:
     """Draw a time of day and weather: clear, overcast, low sun or dusk."""
-    weather = rng.choice(["clear", "overcast", "low", "dusk"], p=[0.5, 0.28, 0.17, 0.05])
+    weather = rng.choice(["clear", "overcast", "low", "dusk"], p=[0.53, 0.28, 0.16, 0.03])
     azimuth = rng.uniform(-1.9, 1.9)
     elevation = rng.uniform(0.12, 0.35) if weather == "low" else rng.uniform(0.45, 1.15)
     sun = np.array(
@@ -302,12 +302,12 @@ def expose(rng: Rng, linear: Array) -> Array:
 
 def _blur(rng: Rng, picture: Array) -> Array:
     sort = rng.random()
-    if sort < 0.12:
+    if sort < 0.08:
         length = int(rng.integers(2, 5))
         kernel = np.zeros((5, 5), np.float32)
         cv2.line(kernel, (0, int(rng.integers(0, 5))), (length, int(rng.integers(0, 5))), 1.0)
         return cv2.filter2D(picture, -1, kernel / kernel.sum())
-    if sort < 0.6:
+    if sort < 0.5:
         return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.95))
     return picture
 

@@ -230,7 +230,7 @@ def picture_size(rng: Rng) -> tuple[int, int]:
     """Width and height of a picture as cameras have them, mostly landscape."""
     long = int(rng.integers(36, 41)) * 4
     short = int(long * rng.choice([0.75, 0.667])) // 2 * 2
-    return (short, long) if rng.random() < 0.22 else (long, short)
+    return (short, long) if rng.random() < 0.12 else (long, short)
 
 
 def photograph(rng: Rng, building: Building, framing: Framing) -> Photo:
@@ -262,7 +262,7 @@ def _camera(rng: Rng, building: Building, framing: Framing) -> Camera:
     span = rng.uniform(*framing.span)
     need = max(building.width / width, building.height * 1.08 / height) * focal / span
     distance = need + building_front(building)
-    eye = rng.uniform(1.5, 2.5) if rng.random() < 0.7 else rng.uniform(2.5, 0.7 * building.height + 2.5)
+    eye = rng.uniform(1.5, 2.5) if rng.random() < 0.75 else rng.uniform(2.5, 0.5 * building.height + 2.5)
     aside, up = rng.uniform(-1, 1, 2) * framing.aside
     c, s = np.cos(azimuth), np.sin(azimuth)
     target = np.array(
@@ -273,12 +273,12 @@ def _camera(rng: Rng, building: Building, framing: Framing) -> Camera:
 
 
 def _horizon(rng: Rng, canvas: Canvas) -> None:
-    """A far line of trees or hills, most of the time."""
+    """A line of trees or hills well behind the building, most of the time."""
     if rng.random() < 0.25:
         return
     camera, light = canvas.camera, canvas.light
     width, height = camera.size
-    distance = rng.uniform(70, 160)
+    distance = float(np.linalg.norm(camera.position)) + rng.uniform(45, 130)
     ahead = camera.rotation[2] * (1, 0, 1)
     foot, _ = camera.project((camera.position * (1, 0, 1) + ahead / np.linalg.norm(ahead) * distance)[None])
     base = float(foot[0, 1])

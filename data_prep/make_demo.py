@@ -21,7 +21,7 @@ from data_prep.demo_buildings import ARCHETYPES, Building, draw_building
 from data_prep.demo_generic import GENERIC
 from data_prep.demo_photo import Rng, jpeg
 from data_prep.demo_scenes import Framing, Photo, photograph
-from data_prep.parallel import add_jobs_option, map_ordered, positive_int
+from data_prep.parallel import add_jobs_option, map_ordered, positive_int, run_program
 
 STREAMS = {"generic": 1, "landmarks": 2, "retrieval": 3, "distractors": 4}
 LANDMARKS_OF_A_CITY = 11
@@ -47,13 +47,13 @@ KINDS_OF_PLACE = {
     "keep": ("castle", "keep", "tower"),
 }
 
-SNAPSHOT = Framing(span=(0.6, 1.25), aside=0.3, turn=0.85, clutter=1.1, blocked=(0, 2))
+SNAPSHOT = Framing(span=(0.85, 1.2), aside=0.15, turn=0.6, clutter=0.8, blocked=(0, 1))
 FRAMINGS = {
-    "good": Framing(span=(0.65, 1.15), aside=0.2, turn=0.85, clutter=1.0, blocked=(0, 1)),
-    "ok": Framing(span=(0.9, 1.7), aside=0.5, turn=0.95, clutter=1.4, blocked=(1, 3)),
-    "junk": Framing(span=(1.3, 2.6), aside=0.9, turn=1.0, clutter=1.8, blocked=(2, 5)),
+    "good": Framing(span=(0.85, 1.15), aside=0.1, turn=0.55, clutter=0.8, blocked=(0, 1)),
+    "ok": Framing(span=(0.9, 1.5), aside=0.35, turn=0.65, clutter=1.2, blocked=(0, 2)),
+    "junk": Framing(span=(1.3, 2.6), aside=0.9, turn=0.9, clutter=1.8, blocked=(2, 5)),
 }
-VISIBLE = {"good": (0.65, 1.0), "ok": (0.30, 0.65), "junk": (0.04, 0.22)}
+VISIBLE = {"good": (0.70, 1.0), "ok": (0.35, 0.70), "junk": (0.04, 0.22)}
 """Share of the building that is seen: Oxford's good is clearly visible, ok more than a quarter, junk less."""
 
 
@@ -297,12 +297,12 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures of the largest class (default 70; the smallest has 9)",
     )
     landmarks.add_argument(
-        "--broken", type=int, default=2, metavar="N", help="broken files of each kind (default 2)"
+        "--broken", type=_not_negative, default=2, metavar="N", help="broken files of each kind (default 2)"
     )
     retrieval = sets.add_parser("retrieval", help="Oxford5k's layout: jpg/ and gt/")
     retrieval.add_argument(
         "--distractors",
-        type=int,
+        type=_not_negative,
         default=250,
         metavar="N",
         help="pictures of none of the landmarks (default 250)",
@@ -311,10 +311,19 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--out", type=Path, required=True, metavar="DIR", help="folder to make; must not exist"
         )
-        each.add_argument("--seed", type=int, required=True, help="same seed, same pictures, whatever --jobs")
+        each.add_argument(
+            "--seed", type=_not_negative, required=True, help="same seed, same pictures, whatever --jobs"
+        )
         each.add_argument("--force", action="store_true", help="replace DIR if it exists")
         add_jobs_option(each)
     return parser
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, not {text}")
+    return number
 
 
 def _class_size(text: str) -> int:
@@ -340,16 +349,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
     else:
         make = partial(make_retrieval, seed=options.seed, jobs=options.jobs, distractors=options.distractors)
-    try:
-        make_whole(options.out, make, force=options.force)
-    except OSError as error:
-        print(f"make_demo: {error.strerror or error}: {error.filename or options.out}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"make_demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return run_program("make_demo", partial(_make, options.out, make, options.force))
+
+
+def _make(out: Path, make: Callable[[Path], None], force: bool) -> int:
+    make_whole(out, make, force=force)
     return 0
 
 
