@@ -6,7 +6,7 @@ set -euo pipefail
 invoked_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tools/stages.sh
-STAGES=(setup data check augment rename split lmdb mean prototxt finetune extract score tables)
+STAGES=(setup data check augment rename split lmdb mean prototxt finetune extract score representations tables)
 source tools/run_options.sh
 
 # ── What the run needs: Debian packages, .venv, BVLC Caffe built from Debian's source ────────────────────────────────
@@ -69,10 +69,22 @@ stage prototxt "Section 3, a blob for every layer; section 5, train_val.prototxt
 }
 
 if wants_table 2; then
-    stage finetune "Section 5, fine-tuning" &&
+    stage finetune "Section 5, fine-tuning" && {
         step "$W/models/finetuned.caffemodel" "$W/snapshots" : "$W/prototxt/train" "$WEIGHTS" "$W/lmdb/train_lmdb" "$W/lmdb/mean.binaryproto" -- \
             tools/finetune.sh --prototxt "$W/prototxt/train" --weights "$WEIGHTS" --mode "$FINETUNE_MODE" \
             --out "$W/models/finetuned.caffemodel" "${GPU_OPTIONS[@]}"
+        if [[ $variants == yes ]]; then # the article's two other ways: only the last layer; it first, then all
+            step "$W/prototxt/train_variants" : "prototxt/$NETWORK" "$W/classes.csv" "$W/lmdb/val_lmdb" "$W/lmdb/mean.binaryproto" -- \
+                python -m tools.fill_prototxt --net "prototxt/$NETWORK" --out "$W/prototxt/train_variants" \
+                --train-lmdb "$W/lmdb/train_lmdb" --val-lmdb "$W/lmdb/val_lmdb" --mean "$W/lmdb/mean.binaryproto" \
+                --classes "$W/classes.csv" --snapshot-prefix "$W/snapshots_variants/vgg" --seed "$SEED" "${SOLVER_OPTIONS[@]}"
+            for mode in last two-phase; do
+                step "$W/models/finetuned_$mode.caffemodel" : "$W/prototxt/train_variants" "$WEIGHTS" "$W/lmdb/train_lmdb" -- \
+                    tools/finetune.sh --prototxt "$W/prototxt/train_variants" --weights "$WEIGHTS" --mode "$mode" \
+                    --out "$W/models/finetuned_$mode.caffemodel" "${GPU_OPTIONS[@]}"
+            done
+        fi
+    }
 fi
 
 # ── Section 1, which layer: features of the layers, ranks, mAP. Section 6, test: the same after fine-tuning ──────────
@@ -91,12 +103,70 @@ stage score "Sections 1 and 6, whitening, ranking, mAP by compute_ap" && {
     done
 }
 
+# ── Section 2, from a map to a vector, and what the article claims of it; after score, as the claims read its figures ─
+if wants_table 3; then
+    stage representations "Section 2, SUM, AVE, MAX, MOP-CNN, CroW, R-MAC; what the claims need" && {
+        EXTRACT=(python -m eval.extract --weights "$WEIGHTS" --model pretrained --mean "$MEAN" "${GPU_OPTIONS[@]}")
+        SCORE=(python -m eval.score --gt "$GROUND_TRUTH" --dims "${MAP_DIMS[@]}" --query-expansion none linear)
+        net=$W/prototxt/deploy.prototxt
+
+        # what R-MAC's whitening and MOP-CNN's codebooks are learnt from
+        step "$W/learnt/maps" "$W/learnt/maps.h5" : "$net" "$WEIGHTS" "$LEARN_FROM" -- \
+            "${EXTRACT[@]}" --deploy "$net" --images "$LEARN_FROM" --sample "$LEARN_SAMPLE" --layers "${MAP_LAYERS[0]}" \
+            --pool rmac --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --keep-maps "$W/learnt/maps" --out "$W/learnt/maps.h5"
+        step "$W/learnt/rmac.npz" : "$W/learnt/maps" -- \
+            python -m eval.train_rmac "$W/learnt/maps/database/${MAP_LAYERS[0]}" --training-set "$LEARN_FROM_NAME" --out "$W/learnt/rmac.npz"
+        step "$W/learnt/windows.h5" : "$net" "$WEIGHTS" "$LEARN_FROM" -- \
+            "${EXTRACT[@]}" --deploy "$net" --images "$LEARN_FROM" --sample "$LEARN_SAMPLE" --layers fc7_relu7 \
+            --windows "$MOP_STEP" --out "$W/learnt/windows.h5"
+        step "$W/learnt/mop.npz" : "$W/learnt/windows.h5" -- \
+            python -m eval.train_mop "$W/learnt/windows.h5" --training-set "$LEARN_FROM_NAME" "${MOP_OPTIONS[@]}" --out "$W/learnt/mop.npz"
+
+        # every pooling of every map in one pass; at the network's own input size; at twice that; MOP-CNN
+        step "$W/features/pretrained_maps.h5" : "$net" "$WEIGHTS" "$DATABASE" "$GROUND_TRUTH" "$W/learnt/rmac.npz" -- \
+            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --gt "$GROUND_TRUTH" --layers "${MAP_LAYERS[@]}" --pool "$POOLINGS" \
+            --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --rmac-whitening "$W/learnt/rmac.npz" --out "$W/features/pretrained_maps.h5"
+        step "$W/features/pretrained_square.h5" : "$net" "$WEIGHTS" "$DATABASE" "$GROUND_TRUTH" -- \
+            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --gt "$GROUND_TRUTH" --layers "${MAP_LAYERS[0]}" \
+            --pool sum,average,max,crow,rmac --out "$W/features/pretrained_square.h5"
+        step "$W/features/pretrained_double.h5" : "$net" "$WEIGHTS" "$DATABASE" -- \
+            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --layers "${MAP_LAYERS[0]}" --side "$DOUBLE_SIDE" \
+            --pool sum,average --out "$W/features/pretrained_double.h5"
+        step "$W/features/pretrained_mop.h5" : "$net" "$WEIGHTS" "$DATABASE" "$GROUND_TRUTH" "$W/learnt/mop.npz" -- \
+            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --gt "$GROUND_TRUTH" --layers fc7_relu7 \
+            --mop "$W/learnt/mop.npz" --out "$W/features/pretrained_mop.h5"
+        step "$W/ranks/pretrained_fc" : "$W/features/pretrained.h5" "$GROUND_TRUTH" -- \
+            "${SCORE[@]}" --out "$W/ranks/pretrained_fc" "$W/features/pretrained.h5"
+        for name in maps square mop; do
+            step "$W/ranks/pretrained_$name" : "$W/features/pretrained_$name.h5" "$GROUND_TRUTH" -- \
+                "${SCORE[@]}" --out "$W/ranks/pretrained_$name" "$W/features/pretrained_$name.h5"
+        done
+
+        # the three wirings of ReLU and dropout, on some pictures
+        step "$W/prototxt/wirings" : "$net" -- python -m tools.wirings "$net" "$W/prototxt/wirings"
+        for wiring in own as_printed; do
+            step "$W/features/wiring_$wiring.h5" : "$W/prototxt/wirings" "$WEIGHTS" "$DATABASE" -- \
+                "${EXTRACT[@]}" --deploy "$W/prototxt/wirings/$wiring.prototxt" --images "$DATABASE" --sample 50 \
+                --layers fc6_relu6 fc6_drop6 fc7 fc7_relu7 fc7_drop7 prob --out "$W/features/wiring_$wiring.h5"
+        done
+        step "$W/features/wiring_in_place.h5" : "$W/prototxt/wirings" "$WEIGHTS" "$DATABASE" -- \
+            "${EXTRACT[@]}" --deploy "$W/prototxt/wirings/in_place.prototxt" --images "$DATABASE" --sample 50 \
+            --layers fc7 --overwritten --out "$W/features/wiring_in_place.h5"
+    }
+fi
+
 stage tables "Table 1, which layer; Table 2, what fine-tuning gains" && {
     step "$W/results/table1.json" "$W/results/table1.md" : "$W/ranks/pretrained" -- \
         python -m eval.tables --table 1 --pretrained "$W/ranks/pretrained/scores.json" --out "$W/results" --data-note "$DATA_NOTE"
     wants_table 2 && step "$W/results/table2.json" "$W/results/table2.md" : "$W/ranks/pretrained" "$W/ranks/finetuned" -- \
         python -m eval.tables --table 2 --pretrained "$W/ranks/pretrained/scores.json" \
         --finetuned "$W/ranks/finetuned/scores.json" --out "$W/results" --data-note "$DATA_NOTE"
+    wants_table 3 && step "$W/results/table3.json" "$W/results/table3.md" : "$W"/ranks/pretrained_{fc,maps,square,mop} -- \
+        python -m eval.tables --table 3 --scores "$W"/ranks/pretrained_{fc,mop,square,maps}/scores.json \
+        --out "$W/results" --data-note "$DATA_NOTE"
+    wants_table 3 && step "$W/results/claims.json" "$W/results/claims.md" : "$W/features" "${MODELS[@]/#/$W/ranks/}" "$W"/ranks/pretrained_{fc,maps,square} -- \
+        python -m eval.claims --features "$W/features" --ranks "$W/ranks" --layer "${MAP_LAYERS[0]}" --dim "$COMPARE_AT" \
+        --out "$W/results" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
 }
 
 end_stage

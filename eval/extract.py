@@ -44,12 +44,14 @@ def check(args: argparse.Namespace, net: Any) -> None:
     check_layers(net, args.layers, args.deploy, args.overwritten)
     if args.max_side or args.side:
         check_any_size(net, args.layers, args.deploy)
+    learnt = {}
     if args.rmac_whitening:
-        RegionWhitening.load(args.rmac_whitening)
+        learnt[args.rmac_whitening] = RegionWhitening.load(args.rmac_whitening).provenance.get("layer")
     if args.mop:
-        layer = mop.load(args.mop).provenance.get("layer")
+        learnt[args.mop] = mop.load(args.mop).provenance.get("layer")
+    for path, layer in learnt.items():
         if layer not in args.layers:
-            raise ValueError(f"{args.mop} was learnt from {layer}, which must be among --layers")
+            raise ValueError(f"{path} was learnt from {layer}, which must be among --layers")
 
 
 def asked(args: argparse.Namespace) -> tuple[Network, dict[str, dict[str, Picture]]]:

@@ -48,7 +48,7 @@ class Network:
     poolings: tuple[str, ...] = ()
     """Names in POOLINGS; without any, maps are kept flat, in C order."""
     region_whitening: str | None = None
-    """File of a RegionWhitening: adds LAYER_rmac_whitened."""
+    """File of a RegionWhitening: adds LAYER_rmac_whitened for the layer that it was learnt from."""
     maps: str | None = None
     """Folder for the maps themselves, MAPS/GROUP/LAYER/NAME.npy."""
     window_step: int = 0
@@ -186,7 +186,7 @@ class Extractor:
             try:
                 for name in self._network.poolings:
                     yield f"{layer}_{name}", POOLINGS[name](blob)
-                if self._whitening:
+                if self._whitening and self._whitening.provenance["layer"] == layer:
                     yield f"{layer}_rmac_whitened", rmac(blob, whiten=self._whitening)
             except ValueError as error:
                 raise ValueError(f"{picture.path}, layer {layer}: {error}") from error

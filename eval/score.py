@@ -169,6 +169,7 @@ def run(options: argparse.Namespace) -> None:
         scores = {
             "model": str(features.attrs.get("model", options.features.stem)),
             "features": str(options.features),
+            "preprocessing": json.loads(features.attrs.get("preprocessing", "null")),
             "pca_features": str(options.pca_features) if options.pca_features else None,
             "qe_top": options.qe_top,
             "rerank_top": options.rerank_top,

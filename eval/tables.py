@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval import table3
+from eval.markdown import aligned, wrapped, write_whole
+
 PROGRAM = "eval.tables"
 ARTICLE = Path(__file__).with_name("article.json")
 MODELS = ("pretrained", "finetuned")
 TITLES = {1: "which layer, and how many dimensions", 2: "what fine-tuning gains"}
-WIDTH = 100
 
 Scores = dict[tuple[str, str], dict[str, Any]]
 """By layer and label of the dimension: dim, pca, map, noise_directions."""
@@ -59,22 +60,23 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog=f"python -m {PROGRAM}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
-        "at three dimensions each; Table 2: what fine-tuning gains. Prints the table, and writes it to\n"
-        "OUT as Markdown and as JSON.",
+        "at three dimensions each; Table 2: what fine-tuning gains; Table 3: every representation that was\n"
+        "scored. Prints the table, and writes it to OUT as Markdown and as JSON.",
         epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
         "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"
         "      --finetuned work/demo/ranks/finetuned/scores.json",
     )
     add = parser.add_argument
-    add("--table", type=int, choices=(1, 2), required=True, help="which of the article's tables")
-    add(
-        "--pretrained",
-        type=Path,
-        required=True,
-        metavar="JSON",
-        help="scores.json of the pre-trained network",
-    )
+    add("--table", type=int, choices=(1, 2, 3), required=True, help="which of the tables")
+    add("--pretrained", type=Path, metavar="JSON", help="scores.json of the pre-trained network, for 1 and 2")
     add("--finetuned", type=Path, metavar="JSON", help="scores.json of the fine-tuned network, for Table 2")
+    add(
+        "--scores",
+        type=Path,
+        nargs="+",
+        metavar="JSON",
+        help="scores.json of every set of representations, for Table 3",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="where the table goes")
     add(
         "--data-note",
@@ -82,22 +84,35 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="what our figures were measured on, where that is not the article's network and data set",
     )
     options = parser.parse_args(arguments)
-    if (options.table == 2) != (options.finetuned is not None):
-        parser.error("--finetuned belongs to Table 2, and Table 2 needs it")
+    for name, tables in (("pretrained", (1, 2)), ("finetuned", (2,)), ("scores", (3,))):
+        if (options.table in tables) != (getattr(options, name) is not None):
+            wanted = " and ".join(f"Table {table}" for table in tables)
+            parser.error(f"--{name} belongs to {wanted}, and is needed there")
     return options
 
 
 def run(options: argparse.Namespace) -> None:
     """Read the scores, write both forms of the table, and print the readable one."""
     article = json.loads(ARTICLE.read_text(encoding="utf-8"))
+    if options.table == 3:
+        rows, columns = table3.read(options.scores)
+        remarks = measured_on(article, options.data_note)
+        markdown = table3.as_markdown(article, rows, columns, remarks)
+        write(options.out, 3, table3.as_json(article, rows), markdown)
+        return
     scores = {"pretrained": read_scores(options.pretrained)}
     if options.finetuned:
         scores["finetuned"] = read_scores(options.finetuned)
     cells = cells_of(article, options.table, scores)
     markdown = as_markdown(article, options.table, cells, options.data_note)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_whole(options.out / f"table{options.table}.json", as_json(options.table, cells))
-    write_whole(options.out / f"table{options.table}.md", markdown)
+    write(options.out, options.table, as_json(options.table, cells), markdown)
+
+
+def write(out: Path, table: int, as_json: str, markdown: str) -> None:
+    """Write both forms of a table, and print the readable one."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / f"table{table}.json", as_json)
+    write_whole(out / f"table{table}.md", markdown)
     print(markdown, end="")
 
 
@@ -159,23 +174,8 @@ def as_markdown(article: dict[str, Any], table: int, cells: Sequence[Cell], data
         for kind, show in FIGURES.items():
             lines.append([next(names, ""), kind, *(show(row[column["label"]]) for column in columns)])
     remarks = [*measured_on(article, data_note), *dimensions(columns, cells), *noise(cells)]
-    wrapped = [
-        textwrap.fill(remark, WIDTH, break_long_words=False, break_on_hyphens=False) for remark in remarks
-    ]
-    return "\n\n".join([f"# Table {table}: {TITLES[table]}", aligned(lines), *wrapped]) + "\n"
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns stand under each other, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    to_left = [index < 2 for index in range(len(widths))]
-    rule = ["-" * (width - 1) + ("-" if i < 2 else ":") for i, width in enumerate(widths)]
-    rows = [" | ".join(map(padded, line, widths, to_left)) for line in (lines[0], rule, *lines[1:])]
-    return "\n".join(f"| {row} |" for row in rows)
-
-
-def padded(text: str, width: int, to_left: bool) -> str:
-    return text.ljust(width) if to_left else text.rjust(width)
+    title = f"# Table {table}: {TITLES[table]}"
+    return "\n\n".join([title, aligned(lines, to_left=2), *map(wrapped, remarks)]) + "\n"
 
 
 def measured_on(article: dict[str, Any], data_note: str | None) -> list[str]:
@@ -218,16 +218,6 @@ def noise(cells: Sequence[Cell]) -> list[str]:
         f"PCA directions without variance beyond float32's rounding: {', '.join(noisy)}. Whitening makes "
         "that rounding as large as everything else, and the figure says what it does to the ranking."
     ]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write beside the file's place and move it in, so that nobody reads half of it."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

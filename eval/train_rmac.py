@@ -117,6 +117,7 @@ def run(options: argparse.Namespace) -> str:
     )
     vectors = region_vectors([files[i] for i in sorted(chosen)])
     provenance = {
+        "layer": options.maps.resolve().name,
         "training_set": options.training_set,
         "pictures": len(chosen),
         "seed": options.seed,
@@ -159,7 +160,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         " --out rmac.npz",
     )
     add = parser.add_argument
-    add("maps", type=Path, metavar="MAPS", help="folder with maps, .npy each")
+    add("maps", type=Path, metavar="MAPS", help="folder with maps, .npy each, of one layer and called as it")
     add("--training-set", required=True, metavar="NAME", help="what the pictures are; stored with the result")
     add("--out", type=Path, required=True, metavar="FILE", help="the .npz file to write")
     add(

@@ -171,6 +171,7 @@ def test_scores_say_how_they_were_made(scene: Scene) -> None:
     assert scores == {
         "model": "pretrained",
         "features": str(scene.features),
+        "preprocessing": None,
         "pca_features": None,
         "qe_top": 10,
         "rerank_top": 10,

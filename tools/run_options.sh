@@ -8,7 +8,8 @@ Usage: ./run_all.sh [options]
 Reproduces the article's tables on BVLC Caffe. Without options: a miniature of it, made from a seed, in a few minutes.
 
   --profile NAME|FILE  settings of the run: demo (default), article (Oxford5k and VGG16), or a file of your own
-  --table 1            only what Table 1 needs: no training
+  --table 1|3          only what Table 1 needs, or Table 3 and the claims: no training
+  --variants           also fine-tune the last layer alone, and in two phases, and compare
   --from STAGE         begin with this stage        --to STAGE    end with this stage
   --only STAGE         this stage alone             --list        print the stages
   --work DIR           where everything goes (default work/PROFILE)
@@ -45,6 +46,18 @@ declare -A SETTINGS=(
     [MEAN]="104.00698793,116.66876762,122.67891434" # B,G,R to subtract before extraction, or a binaryproto
     [LAYERS]="fc7_relu7 fc7 fc6_relu6 fc6"
     [DIMS]="128 full none" # PCA to these
+    [MAP_LAYERS]="pool5 conv5_3_relu5_3" # maps to pool, Table 3
+    [POOLINGS]="sum,average,max,gem,crow,rmac,rmac_l1,rmac_l2,rmac_l4,rmac_sum,rmac_concat"
+    [MAX_SIDE]=1024        # longer side of a picture whose map is pooled, aspect kept
+    [MIN_SIDE]=96          # shorter side, of a query cut out mostly: 3 cells in pool5, as R-MAC's L = 4 needs
+    [DOUBLE_SIDE]=448      # twice the network's input
+    [MAP_DIMS]="128 256 512 none"
+    [COMPARE_AT]=128       # dimension that the claims are tried at
+    [LEARN_FROM]=""        # pictures to learn R-MAC's whitening and MOP-CNN's codebooks from; empty: DATABASE
+    [LEARN_FROM_NAME]="the searched pictures themselves"
+    [LEARN_SAMPLE]=500     # so many of them
+    [MOP_STEP]=32          # of MOP-CNN's windows in a picture of 256 x 256
+    [MOP_OPTIONS]=""       # eval.train_mop's, where not the paper's
     [NUM_WANTED]=800       # pictures a class after augmentation
     [AUGMENT_ENGINE]=keras # keras | opencv
     [TRAIN_SHARE]=0.6
@@ -128,7 +141,7 @@ summary() {
     echo "Tables in $W/results, ranked lists in $W/ranks, features in $W/features, logs in $W/logs"
 }
 
-profile=demo work="" first=0 last=$((${#STAGES[@]} - 1)) table=0 gpus="" dry_run=no force=no
+profile=demo work="" first=0 last=$((${#STAGES[@]} - 1)) table=0 variants=no gpus="" dry_run=no force=no
 run_options=()
 while (($#)); do
     option=$1
@@ -142,13 +155,14 @@ while (($#)); do
         --work) work=$value ;;
         --gpu) gpus=$value ;;
         --table)
-            [[ $value == 1 ]] || misused "--table takes 1"
+            [[ $value == [13] ]] || misused "--table takes 1 or 3"
             table=$value
             ;;
         --from | --to | --only) place=$(index_of "$value") || misused "there is no stage $value; stages: ${STAGES[*]}" ;;&
         --from) first=$place ;;
         --to) last=$place ;;
         --only) first=$place last=$place ;;
+        --variants) variants=yes ;;
         --list) printf '%s\n' "${STAGES[@]}" && exit ;;
         --dry-run) dry_run=yes ;;
         --force) force=yes ;;
@@ -157,6 +171,7 @@ while (($#)); do
     esac
     case $option in
         --profile | --table | --work | --gpu) run_options+=("$option" "$value") ;;
+        --variants) run_options+=("$option") ;;
     esac
     shift
 done
@@ -184,10 +199,18 @@ SOLVER_OPTIONS=(--solver-mode "$([[ -n $gpus ]] && echo GPU || echo CPU)")
 [[ -z $MAX_ITER ]] || SOLVER_OPTIONS+=(--max-iter "$MAX_ITER")
 [[ -z $BASE_LR ]] || SOLVER_OPTIONS+=(--base-lr "$BASE_LR")
 declare -A WEIGHTS_OF=([pretrained]=$WEIGHTS [finetuned]=$W/models/finetuned.caffemodel)
-MODELS=(pretrained finetuned)
-((table != 1)) || MODELS=(pretrained)
+MODELS=(pretrained)
+((table != 0)) || MODELS+=(finetuned)
+for mode in last two-phase; do
+    [[ $variants == no || $table != 0 ]] || MODELS+=("finetuned_$mode")
+    WEIGHTS_OF[finetuned_$mode]=$W/models/finetuned_$mode.caffemodel
+done
 read -ra LAYERS <<<"$LAYERS"
 read -ra DIMS <<<"$DIMS"
+read -ra MAP_LAYERS <<<"$MAP_LAYERS"
+read -ra MAP_DIMS <<<"$MAP_DIMS"
+read -ra MOP_OPTIONS <<<"$MOP_OPTIONS"
+[[ -n $LEARN_FROM ]] || LEARN_FROM=$DATABASE
 
 if [[ $dry_run == no ]]; then
     [[ ! -e $W || -d $W/.steps || -z $(ls -A "$W") ]] || die "$W holds files that are not a run's; choose another folder with --work"

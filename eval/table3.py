@@ -1,0 +1,157 @@
+"""Table 3: every representation at every dimension, plain and expanded, beside published figures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eval.markdown import aligned, wrapped
+from eval.pooling import POOLINGS
+
+TITLE = "every representation, plain and with query expansion (QE)"
+LEARNT = ("rmac_whitened",)
+
+
+class Column(NamedTuple):
+    """One column: the dimension as eval.score labels it, and with query expansion or without."""
+
+    label: str
+    expanded: bool
+
+    @property
+    def heading(self) -> str:
+        """As the table has it."""
+        return ("no PCA" if self.label == "none" else self.label) + (", QE" if self.expanded else "")
+
+
+class Row(NamedTuple):
+    """One representation: the model, the layer with its pooling, the input, and its figures."""
+
+    model: str
+    layer: str
+    pooling: str
+    pictures: str
+    figures: dict[Column, dict[str, Any]]
+
+
+def read(paths: Sequence[Path]) -> tuple[list[Row], list[Column]]:
+    """The table's rows in the order of the files, and its columns; rows without re-ranking.
+
+    Raises OSError where a file can't be read, ValueError where it is no scores.json or two kinds of query
+    expansion stand in one.
+    """
+    rows: list[Row] = []
+    for path in paths:
+        try:
+            rows += _rows(json.loads(path.read_text(encoding="utf-8")))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a scores.json of eval.score: {error!r}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    if not rows:
+        raise ValueError("Table 3 needs scores, and the files hold none")
+    return rows, sorted({column for row in rows for column in row.figures}, key=_place)
+
+
+def _place(column: Column) -> tuple[int, bool]:
+    numbers = {"full": 1 << 30, "none": 1 << 31}
+    return numbers.get(column.label) or int(column.label), column.expanded
+
+
+def _rows(scores: dict[str, Any]) -> list[Row]:
+    found: dict[str, dict[Column, dict[str, Any]]] = {}
+    for row in scores["rows"]:
+        if row["rerank"] == "none":
+            column = Column(row["label"], row["query_expansion"] != "none")
+            kept = found.setdefault(row["layer"], {})
+            if column in kept:
+                raise ValueError(f"{row['layer']} has two figures for {column.heading}")
+            kept[column] = {name: row[name] for name in ("dim", "map", "query_expansion")}
+    size = _size(scores["preprocessing"])
+    order = [*POOLINGS, *LEARNT]
+    rows = [Row(scores["model"], *split(layer), size, figures) for layer, figures in found.items()]
+    return sorted(rows, key=lambda row: (row.layer, order.index(row.pooling) if row.pooling in order else -1))
+
+
+def split(name: str) -> tuple[str, str]:
+    """A dataset's name as layer and pooling: pool5_rmac -> pool5, rmac; fc6_relu6 -> fc6_relu6 and none."""
+    for pooling in sorted((*POOLINGS, *LEARNT), key=len, reverse=True):
+        if name.endswith(f"_{pooling}"):
+            return name.removesuffix(f"_{pooling}"), pooling
+    return name, ""
+
+
+def _size(preprocessing: dict[str, Any] | None) -> str:
+    resize = preprocessing["resize"] if preprocessing else None
+    if isinstance(resize, dict):
+        return f"up to {resize['max_side']}"
+    return f"{resize[0]} x {resize[1]}" if resize else ""
+
+
+def published(article: dict[str, Any], row: Row) -> list[dict[str, Any]]:
+    """Figures for Oxford5k of the row's pooling; only of pool5, which they were measured on."""
+    given = article["representations"]
+    return [figure for figure in given if row.layer == "pool5" and row.pooling == figure["pooling"]]
+
+
+def as_json(article: dict[str, Any], rows: Sequence[Row]) -> str:
+    """The table for programs; mAP from 0 to 1."""
+    made = [
+        {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures")}
+        | {
+            "figures": [{"label": column.label} | figure for column, figure in row.figures.items()],
+            "published": published(article, row),
+        }
+        for row in rows
+    ]
+    return json.dumps({"table": 3, "rows": made, "sources": article["sources"]}, indent=1) + "\n"
+
+
+def as_markdown(
+    article: dict[str, Any], rows: Sequence[Row], columns: Sequence[Column], remarks: Sequence[str]
+) -> str:
+    """The table for people: title, table, and what one must know to read it."""
+    sources = list(article["sources"])
+    lines = [["mAP", "", "input", *(column.heading for column in columns), "published"]]
+    lines += [
+        [
+            row.layer,
+            row.pooling,
+            row.pictures,
+            *(_percent(row.figures.get(column)) for column in columns),
+            "; ".join(_given(figure, sources) for figure in published(article, row)),
+        ]
+        for row in rows
+    ]
+    if len({row.model for row in rows}) > 1:
+        models = ["model", *(row.model for row in rows)]
+        lines = [[model, *line] for model, line in zip(models, lines, strict=True)]
+    notes = [f"[{number}] {article['sources'][name]}." for number, name in enumerate(sources, start=1)]
+    paragraphs = [*_reading(rows), *remarks, *notes]
+    left = len(lines[0]) - len(columns) - 1
+    return "\n\n".join([f"# Table 3: {TITLE}", aligned(lines, left), *map(wrapped, paragraphs)]) + "\n"
+
+
+def _percent(figure: dict[str, Any] | None) -> str:
+    return f"{100 * figure['map']:.2f} %" if figure else ""
+
+
+def _given(figure: dict[str, Any], sources: Sequence[str]) -> str:
+    expanded = ", QE" if figure["query_expansion"] else ""
+    return f"{100 * figure['map']:.1f} % at {figure['dim']}{expanded} [{sources.index(figure['source']) + 1}]"
+
+
+def _reading(rows: Sequence[Row]) -> list[str]:
+    """What the columns hold."""
+    fewer = {
+        f"{row.layer} {row.pooling}".strip(): figure["dim"]
+        for row in rows
+        for column, figure in row.figures.items()
+        if column.label.isdecimal() and figure["dim"] < int(column.label)
+    }
+    text = (
+        "Columns: whitening PCA to so many dimensions, or the representation as it is. Input: height and "
+        "width that every picture is brought to, or the longest side with the aspect kept."
+    )
+    less = ", ".join(f"{name} {dim}" for name, dim in fewer.items())
+    return [text + (f" With fewer dimensions than a column says: {less}." if fewer else "")]

@@ -1,0 +1,80 @@
+"""Write the three wirings of ReLU and dropout that the article's renaming is about.
+
+OUT/own.prototxt         in sequence, a blob for each (tools.rename_blobs)
+OUT/in_place.prototxt    as the stock files have it: relu7 and drop7 overwrite blob fc7
+OUT/as_printed.prototxt  the article's snippet taken literally: drop7 reads fc7, not fc7_relu7, so that the
+                         network behind it has no ReLU there and is another one
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tools.prototxt import Net, read_net, sentence, write_prototxt
+from tools.rename_blobs import own_blobs
+
+IN_PLACE = ("ReLU", "Dropout")
+
+
+def copy_of(net: Net) -> Net:
+    """A network of its own with the same contents."""
+    new = type(net)()
+    new.CopyFrom(net)
+    return new
+
+
+def in_place(net: Net) -> Net:
+    """Return the network with every ReLU and dropout layer working on the blob it reads."""
+    new = copy_of(net)
+    overwritten: dict[str, str] = {}
+    for layer in new.layer:
+        layer.bottom[:] = [overwritten.get(blob, blob) for blob in layer.bottom]
+        if layer.type in IN_PLACE and len(layer.bottom) == len(layer.top) == 1:
+            overwritten[layer.top[0]] = layer.bottom[0]
+            layer.top[0] = layer.bottom[0]
+    return new
+
+
+def as_printed(net: Net) -> Net:
+    """Return the network with every dropout layer that reads a ReLU's blob reading what that ReLU reads.
+
+    Raises ValueError where there is no such layer.
+    """
+    new = copy_of(net)
+    before_relu = {layer.top[0]: layer.bottom[0] for layer in new.layer if layer.type == "ReLU"}
+    dropouts = [layer for layer in new.layer if layer.type == "Dropout" and layer.bottom[0] in before_relu]
+    if not dropouts:
+        raise ValueError("the network has no dropout behind a ReLU")
+    for layer in dropouts:
+        layer.bottom[0] = before_relu[layer.bottom[0]]
+    return new
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.wirings",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog="example: python -m tools.wirings prototxt/vgg16/deploy.prototxt work/wirings",
+    )
+    parser.add_argument("input", metavar="IN", type=Path, help="deploy prototxt, of any of Caffe's formats")
+    parser.add_argument("output", metavar="OUT", type=Path, help="folder to write to")
+    args = parser.parse_args(argv)
+    try:
+        net, _ = own_blobs(read_net(args.input))
+        variants = {"own": net, "in_place": in_place(net), "as_printed": as_printed(net)}
+        args.output.mkdir(parents=True, exist_ok=True)
+        for name, variant in variants.items():
+            why = f"{args.input.name}, ReLU and dropout wired {name.replace('_', ' ')} (tools.wirings)"
+            write_prototxt(args.output / f"{name}.prototxt", variant, why)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"wirings: {sentence(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
