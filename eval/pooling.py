@@ -94,6 +94,11 @@ def crow(feature_map: np.ndarray) -> np.ndarray:
     return (cells @ _spatial_weight(cells)) * _channel_weight(cells)
 
 
+def crow_spatial_weight(feature_map: np.ndarray) -> np.ndarray:
+    """CroW's S alone, to look at: (C, H, W) -> (H, W). Raises what crow raises."""
+    return _spatial_weight(_cells(_after_relu(feature_map, "CroW"))).reshape(feature_map.shape[1:])
+
+
 def rmac_regions(height: int, width: int, levels: int = RMAC_LEVELS) -> list[tuple[int, int, int]]:
     """R-MAC's grid on height x width cells: squares as (top, left, side), level by level, row by row.
 

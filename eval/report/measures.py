@@ -1,0 +1,74 @@
+"""What the report says of rankings: what each answer is, precision against recall, which queries to show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.ground_truth import GroundTruth
+
+RECALLS = np.linspace(0, 1, 51)
+
+
+def verdict(name: str, truth: GroundTruth) -> str:
+    """What an answer is: good, ok, junk (counts neither way) or wrong."""
+    if name in truth.good:
+        return "good"
+    if name in truth.ok:
+        return "ok"
+    return "junk" if name in truth.junk else "wrong"
+
+
+def places(ranking: Sequence[str], truth: GroundTruth) -> list[int]:
+    """Ranks from 1 of the pictures that should be found, junk taken out of the ranking first."""
+    judged = [name for name in ranking if name not in truth.junk]
+    return [rank for rank, name in enumerate(judged, 1) if name in truth.positives]
+
+
+def precision_at_recall(ranking: Sequence[str], truth: GroundTruth) -> NDArray[np.float64]:
+    """Precision at each of RECALLS, interpolated: the best at that recall or a higher one. (51,)
+
+    Manning, Raghavan and Schütze, Introduction to Information Retrieval, 8.4. Pictures that the ranking
+    lacks are never found: precision is 0 at a recall that it doesn't reach.
+    """
+    ranks = np.array(places(ranking, truth))
+    found = np.arange(1, len(ranks) + 1)
+    precision = found / ranks if len(ranks) else found.astype(float)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    # how many must have been found for this recall; a hair less, as 0.1 * 30 is more than 3 in floating point
+    needed = np.maximum(np.ceil(RECALLS * len(truth.positives) - 1e-9).astype(int), 1)
+    return np.array([best[n - 1] if n <= len(best) else 0.0 for n in needed])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A query that is worth a look, and why."""
+
+    query: str
+    why: str
+
+
+def chosen(ap: dict[str, dict[str, float]]) -> list[Choice]:
+    """Best and worst answered query, and those that changed most, by the models' AP; each query once."""
+    models = list(ap)
+    last = ap[models[-1]]
+    by_ap = sorted(last, key=lambda query: (last[query], query))
+    choices = [Choice(by_ap[-1], "answered best")]
+    if len(models) > 1:
+        first = ap[models[0]]
+        by_change = sorted(last, key=lambda query: (last[query] - first[query], query))
+        choices += [
+            Choice(by_change[-1], "gained most by fine-tuning"),
+            Choice(by_change[0], "lost most by fine-tuning"),
+        ]
+    else:
+        choices.append(Choice(by_ap[len(by_ap) // 2], "in the middle"))
+    choices.append(Choice(by_ap[0], "answered worst"))
+    once = {choice.query: choice for choice in reversed(choices)}
+    return [choice for choice in choices if once[choice.query] == choice]
+
+
+def landmark(query: str) -> str:
+    """What a query asks for: all_souls_3 is the third of all_souls."""
+    return query.rsplit("_", 1)[0]

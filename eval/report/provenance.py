@@ -1,0 +1,119 @@
+"""What a run was made from and on: versions, hashes, settings, machine, times."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import h5py
+
+from eval.report.run import MODELS, Run
+
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "scikit-learn",
+    "scipy",
+    "pillow",
+    "h5py",
+    "lmdb",
+    "matplotlib",
+)
+HASHED = (
+    "lists/train.txt",
+    "lists/val.txt",
+    "classes.csv",
+    "lmdb/mean.binaryproto",
+    "prototxt/deploy.prototxt",
+)
+
+Rows = list[tuple[str, str]]
+
+
+def versions() -> Rows:
+    """Programs and libraries with their versions."""
+    rows = [("Caffe", _said_by("caffe", "--version")), ("Python", platform.python_version())]
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            rows.append((package, version(package)))
+    rows.append(("this project", _said_by("git", "describe", "--always", "--dirty")))
+    return [(name, said) for name, said in rows if said]
+
+
+def hashes(run: Run) -> Rows:
+    """SHA-256 of weights and prototxt, as the features say they were made from them, and of lists."""
+    rows = []
+    for model in MODELS:
+        for name, value in _attributes(run, model).items():
+            if name in ("weights_sha256", "prototxt_sha256"):
+                rows.append((f"{name.removesuffix('_sha256')} of features/{model}.h5", value))
+    for name in HASHED:
+        path = run.work / name
+        if path.is_file():
+            with path.open("rb") as file:
+                rows.append((name, hashlib.file_digest(file, "sha256").hexdigest()))
+    return rows
+
+
+def preprocessing(run: Run) -> Rows:
+    """How pictures went into the network, as the features say."""
+    for model in MODELS:
+        text = _attributes(run, model).get("preprocessing")
+        if text:
+            return [(name, _plain(value)) for name, value in json.loads(text).items()]
+    return []
+
+
+def _plain(value: object) -> str:
+    return ", ".join(f"{one:g}" for one in value) if isinstance(value, list) else str(value)
+
+
+def _attributes(run: Run, model: str) -> dict[str, str]:
+    path = run.work / "features" / f"{model}.h5"
+    with suppress(OSError), h5py.File(path) as file:
+        return {name: str(value) for name, value in file.attrs.items()}
+    return {}
+
+
+def machine() -> Rows:
+    """Processor, cores, memory, system, and what BLAS computes with."""
+    return [(name, value) for name, value in _machine() if value]
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    with suppress(OSError):
+        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        yield "processor", found[1] if found else platform.machine()
+    yield "cores", str(len(os.sched_getaffinity(0)))
+    with suppress(OSError):
+        found = re.search(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())
+        yield "memory", f"{int(found[1]) / 1024**2:.1f} GiB" if found else ""
+    with suppress(OSError):
+        yield "system", platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    yield "OpenBLAS kernel", os.environ.get("OPENBLAS_CORETYPE", "")
+    if shutil.which("nvidia-smi"):
+        yield "GPUs", _said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").replace("\n", ", ")
+
+
+def _said_by(*command: str) -> str:
+    """What a program prints about itself; nothing where it isn't there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip().removeprefix("caffe version ")
+
+
+def duration(seconds: int) -> str:
+    """A time as people say it: 41 s, 5 min 3 s, 2 h 10 min."""
+    if seconds < 60:
+        return f"{seconds} s" if seconds else "less than 1 s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

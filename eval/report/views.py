@@ -1,0 +1,132 @@
+"""The report's section on what the network sees, from the maps that eval.look kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+
+from eval.ground_truth import Query
+from eval.pooling import crow, crow_spatial_weight, rmac, rmac_regions, rmac_vectors
+from eval.report.pages import Pictures, Shown, fit, read_image
+from eval.report.run import Run, read_json
+
+HEIGHT = 200
+CHANNELS = 3
+REGIONS = 4
+EDGE = (0, 220, 255)
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a photograph as a network sees it, and the words below."""
+
+    picture: Shown
+    caption: str
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """What one model sees in a photograph."""
+
+    name: str
+    pictures: list[View]
+
+
+@dataclass(frozen=True)
+class QueryView:
+    """A query's photograph as the models see it."""
+
+    name: str
+    models: list[ModelView]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The section: what all pictures have in common in words, and the queries."""
+
+    words: str
+    queries: list[QueryView]
+
+
+def views(run: Run, pictures: Pictures) -> Views | None:
+    """Everything that eval.look kept for this run; None without it."""
+    index = run.work / "looks" / "look.json"
+    if not index.is_file():
+        return None
+    kept = read_json(index)
+    shown = []
+    for query, image in kept["queries"].items():
+        photo = read_image(Path(run.database[image].path)) if image in run.database else None
+        if photo is None or query not in run.truths:
+            continue
+        of_models = []
+        for model in kept["models"]:
+            maps = np.load(run.work / "looks" / model / kept["layer"] / f"{query}.npy")
+            drawn = _views_of(fit(photo, HEIGHT), maps, _box(run.truths[query].query, photo))
+            named = [
+                View(pictures.jpeg(f"sees/{query}_{model}_{number}", picture, f"{query}, {words}"), words)
+                for number, (picture, words) in enumerate(drawn)
+            ]
+            of_models.append(ModelView(model, named))
+        shown.append(QueryView(query, of_models))
+    words = (
+        f"Maps of {kept['layer']}, the photograph whole and its aspect kept. Light is where CroW counts most "
+        "and should lie on the building rather than on sky and grass; R-MAC's thick frames are the regions "
+        f"most like the vector that all regions give together; the {CHANNELS} channels add most to CroW's "
+        "vector. Where there are two models, compare them: fine-tuning on buildings should pull the light "
+        "onto them."
+    )
+    return Views(words, shown) if shown else None
+
+
+def _box(query: Query, photo: np.ndarray) -> tuple[float, float, float, float]:
+    """The query's box in shares of the photograph's width and height."""
+    height, width = photo.shape[:2]
+    x1, y1, x2, y2 = query.box
+    return x1 / width, y1 / height, x2 / width, y2 / height
+
+
+def _views_of(
+    photo: np.ndarray, maps: np.ndarray, box: tuple[float, float, float, float]
+) -> Iterator[tuple[np.ndarray, str]]:
+    """Pictures with their captions: CroW's weight, R-MAC's regions, the strongest channels."""
+    height, width = photo.shape[:2]
+    sides = (width, height, width, height)
+    left, top, right, bottom = (round(share * side) for share, side in zip(box, sides, strict=True))
+    weighted = heat(photo, crow_spatial_weight(maps))
+    cv2.rectangle(weighted, (left, top), (right - 1, bottom - 1), EDGE, 1)
+    yield weighted, "CroW's spatial weight; the thin frame is the query"
+    count = len(rmac_regions(*maps.shape[1:]))
+    yield regions(photo, maps), f"R-MAC: {count} regions, the {REGIONS} that count most"
+    vector = crow(maps)
+    for channel in np.argsort(-vector, kind="stable")[:CHANNELS]:
+        share = vector[channel] ** 2 / max(float(np.sum(vector**2)), 1e-30)
+        yield heat(photo, maps[channel]), f"channel {channel}, {100 * share:.0f}\u00a0% of CroW's vector"
+
+
+def heat(photo: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """A photograph (h, w, 3) uint8 under a map (H, W) of values from 0 up, dark where it is low."""
+    scaled = weight / max(float(weight.max()), 1e-30)
+    large = cv2.resize(scaled.astype(np.float32), photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    colours = mpl.colormaps["inferno"](large)[:, :, 2::-1] * 255
+    return np.clip(0.45 * photo + 0.55 * colours, 0, 255).astype(np.uint8)
+
+
+def regions(photo: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """A photograph with R-MAC's regions: all thin, those most like R-MAC's vector thick."""
+    drawn = (0.6 * photo).astype(np.uint8)
+    scale = np.array(photo.shape[:2]) / maps.shape[1:]
+    whole = rmac(maps)
+    likeness = rmac_vectors(maps)[:-1] @ whole / max(float(np.linalg.norm(whole)), 1e-30)
+    places = rmac_regions(*maps.shape[1:])
+    strongest = set(np.argsort(-likeness, kind="stable")[:REGIONS].tolist())
+    for number in sorted(range(len(places)), key=lambda number: number in strongest):
+        top, left, side = places[number]
+        y1, x1 = np.rint(np.array((top, left)) * scale).astype(int).tolist()
+        y2, x2 = np.rint(np.array((top + side, left + side)) * scale).astype(int).tolist()
+        colour, thickness = (EDGE, 2) if number in strongest else ((190, 190, 190), 1)
+        cv2.rectangle(drawn, (x1 + 1, y1 + 1), (x2 - 2, y2 - 2), colour, thickness)
+    return drawn
