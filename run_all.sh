@@ -6,7 +6,7 @@ set -euo pipefail
 invoked_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tools/stages.sh
-STAGES=(setup data check augment rename split lmdb mean prototxt finetune extract score representations tables)
+STAGES=(setup data check augment rename split lmdb mean prototxt finetune extract score representations tables report)
 source tools/run_options.sh
 
 # ── What the run needs: Debian packages, .venv, BVLC Caffe built from Debian's source ────────────────────────────────
@@ -167,6 +167,17 @@ stage tables "Table 1, which layer; Table 2, what fine-tuning gains" && {
     wants_table 3 && step "$W/results/claims.json" "$W/results/claims.md" : "$W/features" "${MODELS[@]/#/$W/ranks/}" "$W"/ranks/pretrained_{fc,maps,square} -- \
         python -m eval.claims --features "$W/features" --ranks "$W/ranks" --layer "${MAP_LAYERS[0]}" --dim "$COMPARE_AT" \
         --out "$W/results" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
+}
+
+stage report "The report: the run as one page to look at" && {
+    wants_table 2 && step "$W/results/training.svg" "$W/results/training.csv" : "$W/models/finetuned.caffemodel" -- \
+        python -m tools.plot_log "${TRAINING_LOGS[@]}" --out "$W/results/training.svg" --csv "$W/results/training.csv"
+    step "$W/looks" : "$W/prototxt/deploy.prototxt" "${SHOWN_RANKS[@]}" "$DATABASE" -- \
+        python -m eval.look --deploy "$W/prototxt/deploy.prototxt" --weights "${SHOWN_WEIGHTS[@]}" --mean "$MEAN" \
+        --images "$DATABASE" --gt "$GROUND_TRUTH" --ranks "${SHOWN_RANKS[@]}" --out "$W/looks"
+    step "$W/report" : "$W/results" "$W/looks" "$profile_file" -- \
+        python -m eval.report "$W" --images "$DATABASE" --gt "$GROUND_TRUTH" --network "prototxt/$NETWORK" \
+        --profile "$profile_file" --out "$W/report"
 }
 
 end_stage

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STAGES = ["setup", "data", "check", "augment", "rename", "split", "lmdb", "mean"]
-STAGES += ["prototxt", "finetune", "extract", "score", "representations", "tables"]
+STAGES += ["prototxt", "finetune", "extract", "score", "representations", "tables", "report"]
 TRAINING = {"check", "augment", "rename", "split", "lmdb", "mean", "finetune"}
 
 

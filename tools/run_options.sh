@@ -205,6 +205,12 @@ for mode in last two-phase; do
     [[ $variants == no || $table != 0 ]] || MODELS+=("finetuned_$mode")
     WEIGHTS_OF[finetuned_$mode]=$W/models/finetuned_$mode.caffemodel
 done
+# what the report shows: the article's two models, and the training of the second
+SHOWN_RANKS=() SHOWN_WEIGHTS=()
+for model in "${MODELS[@]:0:2}"; do SHOWN_RANKS+=("$W/ranks/$model") SHOWN_WEIGHTS+=("$model=${WEIGHTS_OF[$model]}"); done
+declare -A LOGS_OF=([all]=log.txt [last]=log_last.txt [two-phase]="log_last.txt log.txt")
+read -ra TRAINING_LOGS <<<"${LOGS_OF[$FINETUNE_MODE]:-log.txt}"
+TRAINING_LOGS=("${TRAINING_LOGS[@]/#/$W/prototxt/train/}")
 read -ra LAYERS <<<"$LAYERS"
 read -ra DIMS <<<"$DIMS"
 read -ra MAP_LAYERS <<<"$MAP_LAYERS"
