@@ -16,7 +16,7 @@ use_caffe
 # ── Pictures to train on, pictures to search in with their ground truth, pre-trained weights ─────────────────────────
 stage data "The data: landmarks to train on, the retrieval set, pre-trained weights" && {
     if [[ $SOURCE == made ]]; then
-        step "$DATABASE" "$GROUND_TRUTH" : -- python -m data_prep.make_demo retrieval --out "$W/data/retrieval" --seed "$SEED"
+        step "$W/data/retrieval" : -- python -m data_prep.make_demo retrieval --out "$W/data/retrieval" --seed "$SEED"
         wants_table 2 && step "$TRAIN_PICTURES" : -- python -m data_prep.make_demo landmarks --out "$TRAIN_PICTURES" --seed "$SEED"
         step "$W/data/generic" : -- python -m data_prep.make_demo generic --out "$W/data/generic" --seed "$SEED"
         step "$WEIGHTS" : "$W/data/generic" -- tools/pretrain.sh "$W/data/generic" "$W/data/pretraining" "$WEIGHTS" "$SEED"

@@ -77,6 +77,26 @@ def test_a_changed_setting_runs_its_step_and_those_behind_it(two_steps: Path, tm
     assert times_run(tmp_path) == 3
 
 
+def test_a_database_that_was_only_read_runs_nothing_again(tmp_path: Path) -> None:
+    path = script(
+        tmp_path,
+        """
+stage one "x" && step "$W/train" "$W/val" : -- bash -c 'mkdir -p work/train work/val; touch work/val/lock'
+stage two "x" && step "$W/b" : "$W/val" -- bash -c 'echo ran >>count; echo reader >>work/val/lock; touch work/b'
+""",
+    )
+    run(path)
+    run(path)
+    assert times_run(tmp_path) == 1
+
+
+def test_a_log_stays_when_its_stage_has_nothing_to_do(two_steps: Path, tmp_path: Path) -> None:
+    run(two_steps)
+    log = (tmp_path / "work/logs/one.log").read_text()
+    run(two_steps)
+    assert (tmp_path / "work/logs/one.log").read_text() == log != ""
+
+
 def test_a_missing_output_is_made_again(two_steps: Path, tmp_path: Path) -> None:
     run(two_steps)
     (tmp_path / "work/b").unlink()

@@ -17,15 +17,15 @@ fi
 pictures=$1 work=$2 model=$3 seed=$4
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if [[ ! -f $work/prototxt/solver.prototxt ]]; then
+if [[ ! -f $work/ready ]]; then
     rm -rf "$work"
     python -m data_prep.rename_classes "$work/classes" --from "$pictures"
     python -m data_prep.split "$work/classes" --out "$work/lists" --train-share 0.9 --seed "$seed"
     tools/make_lmdb.sh "$work/lists" "$work/lmdb" 72
     tools/make_mean.sh "$work/lmdb/train_lmdb" "$work/lmdb/mean.binaryproto"
-    python -m tools.fill_prototxt --net prototxt/demo/pretraining --out "$work/prototxt.part" \
+    python -m tools.fill_prototxt --net prototxt/demo/pretraining --out "$work/prototxt" \
         --train-lmdb "$work/lmdb/train_lmdb" --val-lmdb "$work/lmdb/val_lmdb" --mean "$work/lmdb/mean.binaryproto" \
         --classes "$work/classes.csv" --snapshot-prefix "$work/snapshots/pretraining" --seed "$seed" --solver-mode CPU
-    mv "$work/prototxt.part" "$work/prototxt"
+    touch "$work/ready"
 fi
 tools/finetune.sh --prototxt "$work/prototxt" --out "$model"

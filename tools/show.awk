@@ -15,6 +15,10 @@ live && /^[a-z_ -]+: [0-9]+\/[0-9]+/ {
     if (counts[2] > 0) { status(bar(counts[1], counts[2]) " " $0); next }
 }
 
+/^ +@ +0x/ || /^\*\*\* Check failure stack trace/ { next }
+/^[IWEF][0-9]+ / { dump = /from parameters:/ }
+dump { next }
+
 # glog: a letter for the severity, date, time, thread, place, then the text
 /^[IWEF][0-9]+ [0-9:.]+ +[0-9]+ [^ ]+:[0-9]+\]/ {
     severity = substr($0, 1, 1)

@@ -50,7 +50,7 @@ stage() { # NAME SECTION
     stage_name=$1 stage_started=$SECONDS stage_steps=0 stage_log=$W/logs/$1.log
     ruled "$(printf '%-10s %s' "$1" "$2")"
     ! on_terminal || walk "$place"
-    [[ $dry_run == yes ]] || { mkdir -p "$W/logs" "$W/.steps" && : >"$stage_log"; }
+    [[ $dry_run == yes ]] || { mkdir -p "$W/logs" "$W/.steps"; }
 }
 
 end_stage() {
@@ -123,14 +123,16 @@ step() { # OUT... : IN... -- COMMAND...
             [[ $out != "$W"/* ]] || rm -rf "$out" # outside lies what the user brought
         done
     fi
-    rm -f "$file.done"
+    for out in "${outs[@]}"; do rm -f "$W/.steps/$(slug "$out").done"; done
     echo "$id" >"$file.begun"
     mkdir -p "${outs[@]%/*}"
+    ((stage_steps)) || : >"$stage_log"
     stage_steps=$((stage_steps + 1))
     echo "\$ $(quoted "${command[@]}")" | tee -a "$stage_log"
     local began=$SECONDS
     supervise "${command[@]}" || failed $?
     printf '%s\t%s\t%s\n' "$stage_name" $((SECONDS - began)) "$(quoted "${command[@]}")" >"$file.ran" # for the report
+    for out in "${outs[@]:1}"; do echo "$id" >"$W/.steps/$(slug "$out").done"; done
     mv "$file.begun" "$file.done"
 }
 
@@ -161,7 +163,7 @@ failed() { # STATUS
     {
         echo
         echo "run_all: stage $stage_name failed (exit $1). The end of $stage_log:"
-        tail -n 12 "$stage_log" | sed 's/^/    /'
+        grep -v '^ *@ *0x' "$stage_log" | tail -n 12 | sed 's/^/    /'
         echo "run_all: to go on from there: $(quoted "$0" "${run_options[@]}" --from "$stage_name")"
     } >&2
     exit 1
