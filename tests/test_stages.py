@@ -81,8 +81,8 @@ def test_a_database_that_was_only_read_runs_nothing_again(tmp_path: Path) -> Non
     path = script(
         tmp_path,
         """
-stage one "x" && step "$W/train" "$W/val" : -- bash -c 'mkdir -p work/train work/val; touch work/val/lock'
-stage two "x" && step "$W/b" : "$W/val" -- bash -c 'echo ran >>count; echo reader >>work/val/lock; touch work/b'
+stage one "x" && step "$W/train" "$W/val" : -- bash -c 'mkdir -p work/{train,val}; touch work/val/lock'
+stage two "x" && step "$W/b" : "$W/val" -- bash -c 'echo ran >>count; echo r >>work/val/lock; touch work/b'
 """,
     )
     run(path)
