@@ -288,7 +288,7 @@ def expose(rng: Rng, linear: Array) -> Array:
     """Linear light (H, W, 3) to a uint8 picture: exposure on its mean, colour cast, blur, vignette, grain."""
     height, width = linear.shape[:2]
     meter = 0.30 / (0.5 * float(linear.mean()) + 0.15 + 0.02)
-    gain = 2 ** rng.normal(0, 0.32) * (0.55 + 0.45 * meter)
+    gain = 2 ** rng.normal(0, 0.27) * (0.55 + 0.45 * meter)
     cast = np.exp(rng.normal(0, 0.035, 3)).astype(np.float32)
     picture = linear * (cast * np.float32(gain))
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

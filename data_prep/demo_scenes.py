@@ -226,11 +226,11 @@ class Photo:
     visible: float
 
 
-def picture_size(rng: Rng) -> tuple[int, int]:
-    """Width and height of a picture as cameras have them, mostly landscape."""
+def picture_size(rng: Rng, upright: float = 0.12) -> tuple[int, int]:
+    """Width and height of a picture as cameras have them, with a share of `upright` ones."""
     long = int(rng.integers(36, 41)) * 4
     short = int(long * rng.choice([0.75, 0.667])) // 2 * 2
-    return (short, long) if rng.random() < 0.12 else (long, short)
+    return (short, long) if rng.random() < upright else (long, short)
 
 
 def photograph(rng: Rng, building: Building, framing: Framing) -> Photo:
@@ -256,8 +256,9 @@ def building_front(building: Building) -> float:
 
 
 def _camera(rng: Rng, building: Building, framing: Framing) -> Camera:
-    width, height = (side * SUPERSAMPLING for side in picture_size(rng))
-    focal = width * rng.uniform(0.75, 1.4)
+    upright = 0.85 if building.height > building.width else 0.06
+    width, height = (side * SUPERSAMPLING for side in picture_size(rng, upright))
+    focal = max(width, height) * rng.uniform(0.75, 1.4)
     azimuth = rng.uniform(-1, 1) * framing.turn
     span = rng.uniform(*framing.span)
     need = max(building.width / width, building.height * 1.08 / height) * focal / span
