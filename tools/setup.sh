@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'HELP'
-Usage: tools/setup.sh [--cuda] [--arch LIST] [--mirror URL]
+Usage: tools/setup.sh [--cuda [--arch LIST] [--toolkit DIR] | --cpu] [--mirror URL]
 
 Installs what the project needs on Debian 12 and is not there yet:
   1. Debian packages (tools/apt-packages.txt), with root or sudo
@@ -13,6 +13,7 @@ Installs what the project needs on Debian 12 and is not there yet:
 
 Environment: CAFFE_PREFIX  where Caffe goes (default .caffe)
              CAFFE_VENV    the virtual environment (default .venv)
+             CAFFE_CUDA=1  as --cuda: Caffe for NVIDIA's GPUs too
              CAFFE_SOURCE  a BVLC Caffe checkout or tarball of your own, instead of Debian's
 HELP
 }

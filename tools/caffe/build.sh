@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Build BVLC Caffe into the project's own prefix: source, our edits, CMake, Ninja, env.sh.
+# Build BVLC Caffe into the project's own prefix: source, our edits, CMake, Ninja, env.sh; for the CPU or for CUDA too.
 set -euo pipefail
 
 usage() {
     cat <<'HELP'
-Usage: tools/caffe/build.sh [--cuda] [--arch LIST] [--mirror URL] [--check] [--test]
+Usage: tools/caffe/build.sh [--cuda [--arch LIST] [--toolkit DIR] | --cpu] [--mirror URL] [--check] [--test]
 
 Builds Caffe's library, tools and pycaffe, and compute_ap, into CAFFE_PREFIX (default .caffe), unless they are there.
+  --cuda        for NVIDIA's GPUs too; runs on the CPU where there is none
+  --arch LIST   compute capabilities to compile for (default 75;80;86;89;90;100;120; the newest as PTX too, which the
+                driver compiles for GPUs to come). One, such as 90 for an H100, takes a fraction of the time.
+  --toolkit DIR build with a CUDA toolkit of the machine (nvcc; cuDNN and NCCL in it or in /usr) instead of the wheels
+                pinned in requirements-cuda.txt (1.2 GB to download)
+  --cpu         for the CPU alone. Without --cuda and --cpu: as last time, at first for the CPU
   --mirror URL  a Debian mirror to take the source package from (default: the one apt uses here)
   --check       build nothing; exit 0 if what is there is up to date
-  --test        also build Caffe's own tests and run those for the CPU
-Environment: CAFFE_PREFIX, CAFFE_VENV (default .venv), CAFFE_SOURCE (a BVLC checkout or tarball of your own)
+  --test        also build Caffe's own tests, into the prefix's tests/, and run those for the CPU
+Environment: CAFFE_PREFIX, CAFFE_VENV (default .venv), CAFFE_SOURCE (a BVLC checkout or tarball of your own),
+             CAFFE_CUDA=1 (as --cuda)
+Example, do the CUDA sources still compile and link: CAFFE_PREFIX=/tmp/cuda tools/caffe/build.sh --cuda --arch 90
 HELP
 }
 
@@ -18,69 +26,153 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 here=$root/tools/caffe
 prefix=${CAFFE_PREFIX:-$root/.caffe}
 venv=${CAFFE_VENV:-$root/.venv}
-mirror="" check=no test=no
+cuda=${CAFFE_CUDA:-} arch="" toolkit="" mirror="" check=no test=no
 
 die() {
     echo "build: $*" >&2
     exit 1
 }
 
-# every edit applies exactly once: it must go in without fuzz, and must not go in again
-apply_edits() {
-    local edit
-    for edit in "$here"/edits/*.patch; do
-        patch -p1 -d "$1" --fuzz=0 --forward --silent <"$edit" >/dev/null ||
-            die "$(basename "$edit") does not apply to this source"
-        ! patch -p1 -d "$1" --fuzz=0 --forward --silent --dry-run <"$edit" >/dev/null ||
-            die "$(basename "$edit") would apply twice"
-    done
+recorded() { sed -n "s/^$1 //p" "$prefix/recipe" 2>/dev/null || true; }
+
+# what the prefix was built from: the options, our files here, compute_ap, the source
+recipe() {
+    printf 'cuda %s\n' "$cuda"
+    [[ $cuda == no ]] || printf 'arch %s\ntoolkit %s\n' "$arch" "$toolkit"
+    echo "source ${CAFFE_SOURCE:-debian}"
+    (cd "$root" && find tools/caffe eval/compute_ap.cpp -type f ! -name README.md -print0 | sort -z | xargs -0 sha256sum)
 }
 
-# what the prefix was built from: our files here, compute_ap, the source
-recipe() {
-    (cd "$root" && find tools/caffe eval/compute_ap.cpp -type f -print0 | sort -z | xargs -0 sha256sum)
-    echo "source ${CAFFE_SOURCE:-debian}"
+# a list of compute capabilities, as 75;80;90
+checked_arch() {
+    local one list=()
+    read -ra list <<<"${1//[;,]/ }"
+    ((${#list[@]})) || die "--arch takes compute capabilities such as 75;80;90"
+    for one in "${list[@]}"; do
+        [[ $one =~ ^[1-9][0-9]{1,2}$ ]] || die "--arch takes compute capabilities such as 75;80;90, not $one"
+        ((one >= 75)) || die "compute capability $one is too old for CUDA 13, which begins with 75 (Turing)"
+    done
+    printf '%s\n' "${list[@]}" | sort -nu | paste -sd';'
+}
+
+cuda_wheels() {
+    local wanted=$here/requirements-cuda.txt wheels=$prefix/wheels log=$prefix/build/wheels.log free
+    cmp -s "$wanted" "$wheels/requirements-cuda.txt" && return
+    free=$(df --output=avail -k "$prefix" | tail -n 1)
+    ((free > 6000000)) || die "$prefix has $((free / 1000000)) GB of space left; CUDA's wheels need 6 GB to unpack"
+    echo "build: CUDA's wheels, 1.2 GB"
+    rm -rf "$wheels" "$wheels.part"
+    if ! "$venv/bin/pip" install --disable-pip-version-check --no-deps --require-hashes --target "$wheels.part" \
+        -r "$wanted" >"$log" 2>&1; then
+        rm -rf "$wheels.part"
+        if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
+            die "$(awk '/==.* from / { print $1; exit }' "$log") does not have the hash pinned in $wanted"
+        fi
+        die "CUDA's wheels could not be installed: $(grep -m 1 '^ERROR' "$log" || echo "see $log")"
+    fi
+    ln -s lib "$wheels.part/nvidia/cu13/lib64" # where nvcc looks for its libraries
+    cp "$wanted" "$wheels.part/"
+    mv "$wheels.part" "$wheels"
+}
+
+# cuda_options: CMake's options for nvcc and the libraries, in the array options
+cuda_options() {
+    local roots=$toolkit known one
+    if [[ $toolkit == wheels ]]; then
+        cuda_wheels
+        roots=$(printf '%s\n' "$prefix"/wheels/nvidia/* | paste -sd';')
+        options+=(-DCMAKE_CUDA_COMPILER="$prefix/wheels/nvidia/cu13/bin/nvcc")
+    else
+        [[ -x $toolkit/bin/nvcc ]] || die "--toolkit $toolkit holds no bin/nvcc"
+        options+=(-DCMAKE_CUDA_COMPILER="$toolkit/bin/nvcc" -DCMAKE_INSTALL_RPATH_USE_LINK_PATH=ON)
+        roots+=";/usr"
+    fi
+    known=$("${options[0]#*=}" --list-gpu-arch)
+    for one in ${arch//;/ }; do
+        grep -qx "compute_$one" <<<"$known" ||
+            die "nvcc knows no compute capability $one; it knows $(tr -dc '0-9\n' <<<"$known" | sort -n | paste -sd' ')"
+    done
+    local newest=${arch##*;} real="${arch};"
+    real=${real//;/-real;}
+    options+=(-DCAFFE_CUDA=ON -DCAFFE_CUDA_ROOTS="$roots" -DCMAKE_CUDA_ARCHITECTURES="$real$newest-virtual")
+}
+
+# the libraries to run with go beside libcaffe, where cuDNN finds its engines; cuDNN loads NVRTC by itself
+ship_cuda_libraries() {
+    local nvidia=$prefix/wheels/nvidia
+    cp --link --force "$nvidia"/cu13/lib/lib{cudart,cublas,cublasLt,curand,nvrtc,nvrtc-builtins}.so.* \
+        "$nvidia"/cudnn/lib/libcudnn*.so.* "$nvidia"/nccl/lib/libnccl.so.* "$prefix/lib"
 }
 
 build() {
-    local build=$prefix/build
+    local build=$prefix/build options=()
     rm -rf "$build" "$prefix/recipe"
-    mkdir -p "$build"
+    mkdir -p "$build" || die "cannot write to $prefix"
+    [[ $cuda == no ]] || cuda_options
     echo "build: Caffe's source"
     "$here/fetch_source.sh" "$build/source" "$mirror"
-    apply_edits "$build/source"
+    "$here/apply_edits.sh" "$build/source"
     echo "build: configuring"
     cmake -G Ninja -S "$here" -B "$build/objects" -DCMAKE_BUILD_TYPE=Release -DCAFFE_SOURCE="$build/source" \
-        -DCAFFE_NUMPY_PYTHON="$venv/bin/python" -DCMAKE_INSTALL_PREFIX="$prefix" >"$build/configure.log" 2>&1 ||
+        -DCAFFE_NUMPY_PYTHON="$venv/bin/python" -DCMAKE_INSTALL_PREFIX="$prefix" "${options[@]}" >"$build/configure.log" 2>&1 ||
         { tail -n 20 "$build/configure.log" >&2; die "CMake failed: $build/configure.log"; }
-    echo "build: compiling on $(nproc) cores"
+    echo "build: compiling on $(nproc) cores$([[ $cuda == no ]] || echo ", for compute capabilities $arch")"
     ninja -C "$build/objects" install >"$build/compile.log" 2>&1 ||
         { grep -m 5 -A 10 -E 'error|FAILED' "$build/compile.log" >&2; die "compiling failed: $build/compile.log"; }
+    [[ $cuda == no || $toolkit != wheels ]] || ship_cuda_libraries
     sed "s#@VENV@#$venv#" "$here/env.sh.in" >"$prefix/env.sh"
     recipe >"$prefix/recipe"
 }
 
-# from the source's own folder: the tests read sample data by relative paths
+# beside the sample data that the tests read by relative paths
 run_tests() {
-    echo "build: Caffe's own tests, for the CPU"
-    ninja -C "$prefix/build/objects" caffe_test >"$prefix/build/test.log" 2>&1 ||
-        { tail -n 20 "$prefix/build/test.log" >&2; die "compiling the tests failed"; }
-    cd "$prefix/build/source"
-    "$prefix/build/objects/caffe_test" --gtest_filter='-*GPU*:*CuDNN*'
+    local tests=$prefix/tests build=$prefix/build filter='-*GPU*:*CuDNN*'
+    # of the typed tests 2 and 3 are the GPU's; the mode one test leaves behind would send the rest to the GPU
+    [[ $cuda == no ]] || filter+=':*/2.*:*/3.*:CommonTest.TestBrewMode:Im2colKernelTest*'
+    if [[ ! $tests/caffe_test -nt $prefix/recipe ]]; then
+        echo "build: Caffe's own tests"
+        ninja -C "$build/objects" caffe_test >"$build/test.log" 2>&1 ||
+            { tail -n 20 "$build/test.log" >&2; die "compiling the tests failed: $build/test.log"; }
+        rm -rf "$tests"
+        mkdir -p "$tests"
+        (cd "$build/source" && cp -r --parents src/caffe/test/test_data examples/images "$tests")
+        cmake --install "$build/objects" --component tests >>"$build/test.log"
+    fi
+    cd "$tests"
+    ./caffe_test --gtest_filter="$filter"
 }
 
 while (($#)); do
     case $1 in
-        --mirror) mirror=$2; shift ;;
+        --arch | --toolkit | --mirror)
+            (($# > 1)) || die "$1 needs a value (see --help)"
+            printf -v "${1#--}" '%s' "$2"
+            shift
+            ;;
+        --cuda) cuda=yes ;;
+        --cpu) cuda=no ;;
         --check) check=yes ;;
         --test) test=yes ;;
-        -h | --help) usage; exit ;;
+        -h | --help) usage && exit ;;
         *) die "unknown option $1 (see --help)" ;;
     esac
     shift
 done
+case ${cuda:-$(recorded cuda)} in
+    yes | 1) cuda=yes ;;
+    no | 0 | "") cuda=no ;;
+    *) die "CAFFE_CUDA is 1 or 0, not $cuda" ;;
+esac
+if [[ $cuda == no ]]; then
+    [[ -z $arch$toolkit ]] || die "--arch and --toolkit go with --cuda"
+else
+    [[ -n $arch ]] || arch=$(recorded arch)
+    arch=$(checked_arch "${arch:-75;80;86;89;90;100;120}")
+    [[ -n $toolkit ]] || toolkit=$(recorded toolkit)
+    toolkit=${toolkit:-wheels}
+fi
 
-if ! cmp -s <(recipe) "$prefix/recipe"; then
+if [[ ! -f $prefix/recipe ]] || ! cmp -s <(recipe) "$prefix/recipe"; then
     [[ $check == no ]] || exit 1
     build
 fi

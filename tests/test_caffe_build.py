@@ -1,0 +1,206 @@
+"""tools/caffe: edits go in once; options and wheels that can't be right are one sentence."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CAFFE = ROOT / "tools" / "caffe"
+EDITS = sorted((CAFFE / "edits").glob("*.patch"))
+PREFIX = Path(os.environ.get("CAFFE_PREFIX", ROOT / ".caffe"))
+
+
+def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CAFFE_", "PIP_"))}
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, env=clean | environment
+    )
+
+
+def touched(edit: Path) -> set[str]:
+    return set(re.findall(r"^\+\+\+ b/(\S+)$", edit.read_text(), re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that edits touch as Debian has them: those of the build, with the edits taken back."""
+    built = PREFIX / "build" / "source"
+    if not built.is_dir():
+        pytest.skip(f"no source in {built}: this Caffe was not built here")
+    source = tmp_path_factory.mktemp("fresh")
+    for name in sorted(set().union(*map(touched, EDITS))):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(built / name, source / name)
+    for edit in reversed(EDITS):
+        subprocess.run(["patch", "-R", "-s", "-p1", "-d", source, "-i", edit], check=True)
+    return source
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_edits_are_numbered_and_say_why() -> None:
+    assert [int(edit.name[:2]) for edit in EDITS] == list(range(1, len(EDITS) + 1))
+    for edit in EDITS:
+        reason = edit.read_text().split("\n--- a/")[0].strip()
+        assert len(reason) > 40 and touched(edit), edit.name
+
+
+def test_edits_apply_once_to_a_fresh_source(fresh, tmp_path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(fresh, source)
+    assert run(CAFFE / "apply_edits.sh", source).returncode == 0
+    once = contents(source)
+    built = PREFIX / "build" / "source"
+    assert once == {name: (built / name).read_bytes() for name in contents(fresh)}
+    again = run(CAFFE / "apply_edits.sh", source)
+    assert again.returncode == 1
+    assert again.stderr == f"apply_edits: {EDITS[0].name} does not apply to {source}\n"
+    assert contents(source) == once
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.name)
+def test_a_source_that_differs_is_refused(fresh, tmp_path, edit) -> None:
+    """One line that an edit takes away reads otherwise: it must not go in by approximation."""
+    source = tmp_path / "source"
+    shutil.copytree(fresh, source)
+    lines = edit.read_text().split("\n")
+    place = next(
+        i for i, line in enumerate(lines) if re.match(r"[- ]\S|- ", line) and not line.startswith("---")
+    )
+    file = source / re.findall(r"^\+\+\+ b/(\S+)$", "\n".join(lines[:place]), re.MULTILINE)[-1]
+    text = file.read_text()
+    assert lines[place][1:] in text
+    file.write_text(text.replace(lines[place][1:], lines[place][1:] + " // otherwise"))
+    done = run(CAFFE / "apply_edits.sh", source)
+    assert (done.returncode, done.stderr) == (1, f"apply_edits: {edit.name} does not apply to {source}\n")
+    assert not list(source.rglob("*.rej"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cuda", "--arch", "sm_90"], "--arch takes compute capabilities such as 75;80;90, not sm_90"),
+        (["--cuda", "--arch", "80;x"], "--arch takes compute capabilities such as 75;80;90, not x"),
+        (["--cuda", "--arch", ";"], "--arch takes compute capabilities such as 75;80;90"),
+        (
+            ["--cuda", "--arch", "70"],
+            "compute capability 70 is too old for CUDA 13, which begins with 75 (Turing)",
+        ),
+        (["--cuda", "--arch"], "--arch needs a value (see --help)"),
+        (["--arch", "90"], "--arch and --toolkit go with --cuda"),
+        (["--cuda", "--toolkit", "/nowhere"], "--toolkit /nowhere holds no bin/nvcc"),
+        (["--cudda"], "unknown option --cudda (see --help)"),
+    ],
+)
+def test_options_that_cannot_be_right(tmp_path, options, said) -> None:
+    done = run(CAFFE / "build.sh", *options, CAFFE_PREFIX=str(tmp_path / "prefix"))
+    assert (done.returncode, done.stderr) == (1, f"build: {said}\n")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_cuda_variable_that_cannot_be_right(tmp_path) -> None:
+    done = run(CAFFE / "build.sh", CAFFE_PREFIX=str(tmp_path), CAFFE_CUDA="perhaps")
+    assert (done.returncode, done.stderr) == (1, "build: CAFFE_CUDA is 1 or 0, not perhaps\n")
+
+
+def fake_toolkit(folder: Path) -> Path:
+    """nvcc as far as build.sh asks it itself."""
+    (folder / "bin").mkdir(parents=True)
+    nvcc = folder / "bin" / "nvcc"
+    nvcc.write_text("#!/bin/sh\nprintf 'compute_75\\ncompute_90\\n'\n")
+    nvcc.chmod(0o755)
+    return folder
+
+
+def test_an_architecture_that_nvcc_does_not_know(tmp_path) -> None:
+    toolkit = fake_toolkit(tmp_path / "toolkit")
+    done = run(
+        CAFFE / "build.sh",
+        "--cuda",
+        "--arch",
+        "90,77",
+        "--toolkit",
+        toolkit,
+        CAFFE_PREFIX=str(tmp_path / "prefix"),
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "build: nvcc knows no compute capability 77; it knows 75 90\n",
+    )
+    assert not (tmp_path / "prefix" / "recipe").exists()
+
+
+def test_every_wheel_is_pinned_by_version_hash_and_reason() -> None:
+    text = (CAFFE / "requirements-cuda.txt").read_text()
+    wheels = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(wheels) == 10
+    for line in wheels:
+        assert re.match(r"nvidia-[a-z0-9-]+==[\d.]+ --hash=sha256:[0-9a-f]{64}( +# .+)?$", line), line
+
+
+def test_a_wheel_with_the_wrong_hash(tmp_path) -> None:
+    """pip refuses it; build.sh says so and leaves no folder that a later build takes for whole."""
+    shutil.copytree(CAFFE, tmp_path / "tools" / "caffe")
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "compute_ap.cpp").touch()
+    info = "tiny-1.0.dist-info"
+    (tmp_path / "wheels").mkdir()
+    with zipfile.ZipFile(tmp_path / "wheels" / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    pins = tmp_path / "tools" / "caffe" / "requirements-cuda.txt"
+    pins.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
+    done = run(
+        tmp_path / "tools/caffe/build.sh",
+        "--cuda",
+        CAFFE_PREFIX=str(tmp_path / "prefix"),
+        CAFFE_VENV=sys.prefix,
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(tmp_path / "wheels"),
+        PIP_CONFIG_FILE=os.devnull,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"build: tiny==1.0 does not have the hash pinned in {pins}\n"
+    assert not list((tmp_path / "prefix").glob("wheels*"))
+
+
+@pytest.fixture
+def built_for_90(tmp_path, fresh) -> dict[str, str]:
+    """A prefix that build.sh has gone through for a GPU, with a CMake and a Ninja that do nothing."""
+    tools = tmp_path / "path"
+    tools.mkdir()
+    for name in ("cmake", "ninja"):
+        (tools / name).write_text("#!/bin/sh\n")
+        (tools / name).chmod(0o755)
+    source = tmp_path / "source"
+    shutil.copytree(fresh, source)
+    (source / "src/caffe/proto").mkdir(parents=True, exist_ok=True)
+    (source / "src/caffe/proto/caffe.proto").touch()
+    environment = {
+        "CAFFE_PREFIX": str(tmp_path / "prefix"),
+        "CAFFE_SOURCE": str(source),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+    }
+    toolkit = fake_toolkit(tmp_path / "toolkit")
+    done = run(CAFFE / "build.sh", "--cuda", "--arch", "90", "--toolkit", toolkit, **environment)
+    assert done.returncode == 0, done.stderr
+    return environment
+
+
+def test_what_was_built_stays_until_another_is_asked_for(built_for_90) -> None:
+    """set-up without options, as run_all.sh calls it, must not build for the CPU what was built for a GPU."""
+    check = CAFFE / "build.sh"
+    assert run(check, "--check", **built_for_90).returncode == 0
+    assert run(check, "--check", "--cuda", "--arch", "90", **built_for_90).returncode == 0
+    assert run(check, "--check", "--arch", "75;90", **built_for_90).returncode == 1
+    assert run(check, "--check", "--cpu", **built_for_90).returncode == 1
+    assert run(check, "--check", **built_for_90 | {"CAFFE_CUDA": "0"}).returncode == 1

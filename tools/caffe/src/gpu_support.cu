@@ -1,0 +1,12 @@
+#include <cuda_runtime.h>
+
+namespace caffe {
+
+__global__ void Probe() {}
+
+bool HoldsCodeForDevice() {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, Probe) == cudaSuccess;
+}
+
+}  // namespace caffe
