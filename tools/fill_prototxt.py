@@ -34,6 +34,8 @@ class Data:
     val_images: int
     train_batch: int | None = None
     test_batch: int | None = None
+    share_batch: int = 1
+    """GPUs to divide the training batch among: Caffe gives each the whole of it."""
 
 
 def exact_batch(images: int, wanted: int) -> int:
@@ -47,7 +49,8 @@ def exact_batch(images: int, wanted: int) -> int:
 def fill_net(net: Net, data: Data) -> tuple[Net, int]:
     """Return a copy of a train_val network with paths, classes and batches filled in, and its test_iter.
 
-    Raises ValueError for a network without one data layer a phase or without a classifier.
+    Raises ValueError for a network without one data layer a phase or without a classifier, and for a training
+    batch that can't be shared evenly.
     """
     filled = type(net)()
     filled.CopyFrom(net)
@@ -58,6 +61,11 @@ def fill_net(net: Net, data: Data) -> tuple[Net, int]:
         layer.transform_param.mean_file = str(data.mean)
     if data.train_batch:
         train.data_param.batch_size = data.train_batch
+    share, left = divmod(train.data_param.batch_size, data.share_batch)
+    if left:
+        batch = train.data_param.batch_size
+        raise ValueError(f"a training batch of {batch} can't be shared by {data.share_batch} GPUs evenly")
+    train.data_param.batch_size = share
     wanted = data.test_batch or test.data_param.batch_size
     test.data_param.batch_size = exact_batch(data.val_images, wanted)
     classifier(filled).inner_product_param.num_output = data.classes
@@ -169,7 +177,9 @@ def write_all(args: argparse.Namespace) -> str:
     absolute = [path.resolve() for path in (args.train_lmdb, args.val_lmdb, args.mean)]
     if not args.mean.is_file():
         raise ValueError(f"{args.mean} is not a file (compute_image_mean makes the mean)")
-    data = Data(*absolute, read_classes(args.classes), images, args.train_batch, args.test_batch)
+    data = Data(
+        *absolute, read_classes(args.classes), images, args.train_batch, args.test_batch, args.share_batch
+    )
     net, test_iter = fill_net(net, data)
     fill_solver(solver, args, test_iter)
 
@@ -227,15 +237,20 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         " --train-lmdb lmdb/train_lmdb --val-lmdb lmdb/val_lmdb --mean lmdb/mean.binaryproto --classes 680",
     )
     path = {"type": Path, "required": True}
-    parser.add_argument(
-        "--net", **path, metavar="DIR", help="folder of train_val and solver.prototxt"
-    )
+    parser.add_argument("--net", **path, metavar="DIR", help="folder of train_val and solver.prototxt")
     parser.add_argument("--out", **path, metavar="DIR", help="folder to write them to, filled in")
     parser.add_argument("--train-lmdb", **path, metavar="DIR", help="training pictures")
     parser.add_argument("--val-lmdb", **path, metavar="DIR", help="validation pictures; they are counted")
     parser.add_argument("--mean", **path, metavar="FILE", help="mean.binaryproto of the training pictures")
     parser.add_argument("--classes", required=True, metavar="N|CSV", help="their number, or classes.csv")
     parser.add_argument("--train-batch", type=positive, metavar="N", help="default: the prototxt's")
+    parser.add_argument(
+        "--share-batch",
+        type=positive,
+        default=1,
+        metavar="GPUS",
+        help="divide the training batch by this number of GPUs, each of which Caffe gives the whole of it",
+    )
     parser.add_argument("--test-batch", type=positive, metavar="N", help="wanted; default: the prototxt's")
     parser.add_argument(
         "--max-iter",

@@ -64,6 +64,7 @@ train() {
             start=(-weights "$2")
         fi
     fi
+    echo "finetune: pictures a step: $(python -m tools.snapshots batch "$solver" --gpus "$(wc -w <<<"${gpu//,/ }")")" | tee -a "$log"
     [[ -z $gpu ]] || start+=(-gpu "$gpu")
     mkdir -p "$(dirname "$final")"
     echo "\$ caffe train -solver $solver ${start[*]} 2>&1 | tee $log"

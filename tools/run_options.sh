@@ -12,8 +12,10 @@ Reproduces the article's tables on BVLC Caffe. Without options: a miniature of i
   --variants           also fine-tune the last layer alone, and in two phases, and compare
   --from STAGE         begin with this stage        --to STAGE    end with this stage
   --only STAGE         this stage alone             --list        print the stages
-  --work DIR           where everything goes (default work/PROFILE)
+  --work DIR           where everything goes (default work/PROFILE; WORK_DIR in the environment stands for work)
   --gpu 0,1            GPUs to use (default: all that there are), or none
+  --keep-batch         divide the prototxt's training batch among the GPUs; Caffe gives each the whole of it, which
+                       makes the article's 64 a batch of 128 on two
   --dry-run            print the commands, run nothing
   --force              run the stages again although nothing changed
   --help
@@ -100,21 +102,20 @@ read_profile() {
 
 wants_table() { ((table == 0 || table == $1)); }
 
-# the GPUs that Caffe can use here, as "0,1"; nothing without a CUDA build or a card
-gpus_here() {
-    [[ -f $CAFFE_PREFIX/cuda ]] || return 0
-    nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null | paste -sd, || true
-}
-
+# which GPUs, as "0,1", or none for the CPU: Caffe itself is asked, it knows what it was built for
 use_gpus() {
-    [[ $gpus != none ]] || { gpus="" && return; }
-    if [[ -z $gpus ]]; then
-        gpus=$(gpus_here)
-    elif [[ ! $gpus =~ ^[0-9]+(,[0-9]+)*$ ]]; then
-        misused "--gpu takes numbers such as 0,1, not $gpus"
-    elif [[ $dry_run == no && -f $CAFFE_PREFIX/env.sh && -z $(gpus_here) ]]; then
-        die "--gpu $gpus: this Caffe sees no GPU (a CUDA build and NVIDIA's driver are needed); without --gpu the run uses the CPU"
+    local problem
+    if [[ $gpus == none ]]; then
+        gpus=""
+    elif [[ $dry_run == no && -z $gpus ]]; then
+        gpus=$(caffe_gpus)
+    elif [[ $dry_run == no ]]; then
+        problem=$(caffe_gpus "$gpus" 2>&1) || die "${problem#caffe: }"
     fi
+    SOLVER_OPTIONS+=(--solver-mode "$([[ -n $gpus ]] && echo GPU || echo CPU)")
+    [[ -n $gpus ]] || return 0
+    GPU_OPTIONS=(--gpu "$gpus")
+    [[ $keep_batch == no ]] || SOLVER_OPTIONS+=(--share-batch "$(wc -w <<<"${gpus//,/ }")")
 }
 
 run_setup() {
@@ -124,11 +125,12 @@ run_setup() {
 }
 
 use_caffe() {
-    [[ $dry_run == no ]] || return 0
+    [[ $dry_run == no ]] || { use_gpus && return; }
     [[ -f $CAFFE_PREFIX/env.sh ]] || die "Caffe is not built yet: ./run_all.sh --only setup"
     # shellcheck source=/dev/null
     source "$CAFFE_PREFIX/env.sh"
-    echo "OpenBLAS kernel: ${CAFFE_BLAS_CORE:-${OPENBLAS_CORETYPE:-} (yours)}"
+    use_gpus
+    echo "OpenBLAS kernel: ${CAFFE_BLAS_CORE:-${OPENBLAS_CORETYPE:-} (yours)}; GPUs: ${gpus:-none}"
 }
 
 summary() {
@@ -141,7 +143,7 @@ summary() {
     echo "Tables in $W/results, ranked lists in $W/ranks, features in $W/features, logs in $W/logs"
 }
 
-profile=demo work="" first=0 last=$((${#STAGES[@]} - 1)) table=0 variants=no gpus="" dry_run=no force=no
+profile=demo work="" first=0 last=$((${#STAGES[@]} - 1)) table=0 variants=no gpus="" keep_batch=no dry_run=no force=no
 run_options=()
 while (($#)); do
     option=$1
@@ -153,7 +155,10 @@ while (($#)); do
             ;;&
         --profile) profile=$value ;;
         --work) work=$value ;;
-        --gpu) gpus=$value ;;
+        --gpu)
+            [[ $value =~ ^([0-9]+(,[0-9]+)*|none)$ ]] || misused "--gpu takes numbers such as 0,1, or none, not $value"
+            gpus=$value
+            ;;
         --table)
             [[ $value == [13] ]] || misused "--table takes 1 or 3"
             table=$value
@@ -164,6 +169,7 @@ while (($#)); do
         --only) first=$place last=$place ;;
         --variants) variants=yes ;;
         --list) printf '%s\n' "${STAGES[@]}" && exit ;;
+        --keep-batch) keep_batch=yes && run_options+=("$option") ;;
         --dry-run) dry_run=yes ;;
         --force) force=yes ;;
         -h | --help) usage && exit ;;
@@ -183,7 +189,7 @@ path_of() { (cd "$invoked_from" && realpath -m --relative-base="$OLDPWD" "$1"); 
 profile_file=profiles/$profile
 [[ -f $profile_file ]] || profile_file=$(path_of "$profile")
 [[ -f $profile_file ]] || die "there is no profile $profile; shipped: $(cd profiles && echo *)"
-[[ -n $work ]] && W=$(path_of "$work") || W=work/$(basename "$profile_file")
+[[ -n $work ]] && W=$(path_of "$work") || W=${WORK_DIR:-work}/$(basename "$profile_file")
 DATA_DIR=${DATA_DIR:-work/data}
 CAFFE_PREFIX=${CAFFE_PREFIX:-$PWD/.caffe}
 export PYTHONUNBUFFERED=1
@@ -191,10 +197,7 @@ read_profile "$profile_file"
 
 SPLIT_OPTIONS=()
 [[ $COPIES_ANYWHERE == no ]] || SPLIT_OPTIONS+=(--copies-anywhere)
-use_gpus
-GPU_OPTIONS=()
-[[ -z $gpus ]] || GPU_OPTIONS=(--gpu "$gpus")
-SOLVER_OPTIONS=(--solver-mode "$([[ -n $gpus ]] && echo GPU || echo CPU)")
+GPU_OPTIONS=() SOLVER_OPTIONS=()
 [[ -z $TRAIN_BATCH ]] || SOLVER_OPTIONS+=(--train-batch "$TRAIN_BATCH")
 [[ -z $MAX_ITER ]] || SOLVER_OPTIONS+=(--max-iter "$MAX_ITER")
 [[ -z $BASE_LR ]] || SOLVER_OPTIONS+=(--base-lr "$BASE_LR")
