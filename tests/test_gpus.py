@@ -1,0 +1,144 @@
+"""GPUs that are not there, batches shared among GPUs, and what gpu_check reads in Caffe's output."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import caffe
+import pytest
+from caffe.proto import caffe_pb2
+
+from tools.fill_prototxt import Data, fill_net
+from tools.gpu_check import parse_losses, parse_tests, parse_time
+from tools.prototxt import read_net
+from tools.snapshots import pictures_a_step
+
+ROOT = Path(__file__).parent.parent
+GPUS = subprocess.run(["caffe_gpus"], capture_output=True, text=True, check=True).stdout.strip()
+DEMO = ROOT / "prototxt" / "demo"
+
+
+def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | environment,
+    )  # fmt: skip
+
+
+def one_sentence(done: subprocess.CompletedProcess[str], beginning: str) -> None:
+    assert done.returncode == 1
+    assert done.stderr.startswith(beginning)
+    assert done.stderr.count("\n") == 1
+    assert "Check failed" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_there_is_no_gpu_99() -> None:
+    model = DEMO / "deploy.prototxt"
+    one_sentence(run("caffe_gpus", "99"), "caffe: -gpu 99: ")
+    one_sentence(run("caffe", "time", "-model", model, "-gpu", "99"), "caffe: -gpu 99: ")
+    one_sentence(run("caffe", "device_query", "-gpu", "0,99"), "caffe: -gpu 0,99: ")
+
+
+def test_a_solver_that_wants_a_gpu(tmp_path) -> None:
+    """solver_mode: GPU asks for one as -gpu does."""
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f'net: "{DEMO}/train_val.prototxt"\nsolver_mode: GPU\ndevice_id: 99\n')
+    one_sentence(run("caffe", "train", "-solver", solver), "caffe: -gpu 99: ")
+
+
+@pytest.mark.parametrize("flag", ["x", "0,", "0;1", "1.5"])
+def test_a_list_of_gpus_that_is_none(flag) -> None:
+    done = run("caffe", "device_query", "-gpu", flag)
+    one_sentence(done, f"caffe: -gpu {flag}: a list of GPUs is numbers such as 0,1, not {flag}")
+
+
+@pytest.mark.skipif(bool(GPUS), reason="this machine has a GPU")
+def test_no_gpu_at_all() -> None:
+    one_sentence(run("caffe", "device_query", "-gpu", "all"), "caffe: -gpu all: ")
+    with pytest.raises(ValueError):
+        caffe.set_mode_gpu()
+
+
+def test_pycaffe_without_that_gpu() -> None:
+    with pytest.raises(ValueError) as said:
+        caffe.set_device(99)
+    assert str(said.value) in run("caffe_gpus", "99").stderr
+    caffe.set_mode_cpu()
+
+
+def test_run_all_without_that_gpu(tmp_path) -> None:
+    done = run("./run_all.sh", "--gpu", "99", "--from", "data", "--work", tmp_path / "work")
+    one_sentence(done, "run_all: -gpu 99: ")
+    done = run("./run_all.sh", "--gpu", "one", "--work", tmp_path / "work")
+    assert done.returncode == 2
+    assert done.stderr == "run_all: --gpu takes numbers such as 0,1, or none, not one (see --help)\n"
+
+
+def test_run_all_passes_gpus_on() -> None:
+    plan = run("./run_all.sh", "--dry-run", "--gpu", "0,1,2", "--keep-batch").stdout.splitlines()
+    fill, finetune = (
+        next(line for line in plan if name in line) for name in ("fill_prototxt", "finetune.sh")
+    )
+    assert fill.endswith("--solver-mode GPU --share-batch 3") or "--solver-mode GPU --share-batch 3 " in fill
+    assert finetune.endswith("--gpu 0,1,2")
+    plan = run("./run_all.sh", "--dry-run", "--gpu", "none", "--keep-batch").stdout
+    assert "--gpu" not in plan and "--share-batch" not in plan and "--solver-mode CPU" in plan
+
+
+def test_the_effective_batch_stays_the_articles() -> None:
+    net = read_net(ROOT / "prototxt" / "vgg16" / "train_val.prototxt")
+    here = Path("x")
+    filled, _ = fill_net(net, Data(here, here, here, 680, 208260, share_batch=2))
+    assert [layer.data_param.batch_size for layer in filled.layer if layer.type == "Data"] == [32, 52]
+    with pytest.raises(ValueError, match="batch of 64 can't be shared by 3 GPUs"):
+        fill_net(net, Data(here, here, here, 680, 208260, share_batch=3))
+
+
+def test_pictures_a_step() -> None:
+    solver = caffe_pb2.SolverParameter(net=str(ROOT / "prototxt/vgg16/train_val.prototxt"))
+    assert pictures_a_step(solver, 1) == "64"
+    assert pictures_a_step(solver, 2) == "64 x 2 GPUs = 128"
+    solver.iter_size = 4
+    assert pictures_a_step(solver, 2) == "64 x iter_size 4 x 2 GPUs = 512"
+
+
+def test_gpu_check_reads_caffe_time(tmp_path) -> None:
+    done = run("caffe", "time", "-model", DEMO / "deploy.prototxt", "-iterations", "2")
+    times = parse_time(done.stdout + done.stderr)
+    layers = [value for name, value in times.items() if name.startswith("layer:")]
+    assert "layer:conv1_1" in times
+    assert times["forward"] == pytest.approx(sum(layers), rel=0.2, abs=1)
+    assert times["both"] >= times["forward"]
+    with pytest.raises(ValueError):
+        parse_time(done.stderr[:2000])
+
+
+def test_gpu_check_reads_losses() -> None:
+    text = (
+        "I1122 solver.cpp:239] Iteration 0 (0 iter/s, 0.1s/20 iters), loss = 2.5\n"
+        "I1122 solver.cpp:239] Iteration 20 (3.1 iter/s, 6s/20 iters), loss = 1e-05\n"
+        "I1122 solver.cpp:239] Iteration 40 (3.1 iter/s, 6s/20 iters), loss = nan\n"
+    )
+    losses = parse_losses(text)
+    assert list(losses) == [0, 20, 40] and losses[20] == 1e-5 and losses[40] != losses[40]
+
+
+def test_gpu_check_reads_gtest() -> None:
+    text = (
+        "[  FAILED  ] A/2.TestB, where TypeParam = caffe::GPUDevice<float> (3 ms)\n"
+        "[       OK ] C.TestD (0 ms)\n[==========] 2 tests from 2 test cases ran. (4 ms total)\n"
+        "[  PASSED  ] 1 test.\n[  FAILED  ] 1 test, listed below:\n[  FAILED  ] A/2.TestB, where ...\n"
+    )
+    assert parse_tests(text) == (2, 1, ["A/2.TestB"])
+    with pytest.raises(ValueError):
+        parse_tests(text[:100])
+
+
+def test_the_images_entry_point() -> None:
+    prefix = os.environ["CAFFE_PREFIX"]
+    assert run("tools/entrypoint.sh", "--list", CAFFE_PREFIX=prefix).stdout.startswith("setup\ndata\n")
+    assert (
+        run("tools/entrypoint.sh", "caffe", "--version", CAFFE_PREFIX=prefix).stdout
+        == "caffe version 1.0.0\n"
+    )
+    assert run("tools/entrypoint.sh", "sh", "-c", "exit 7", CAFFE_PREFIX=prefix).returncode == 7
