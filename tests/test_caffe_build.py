@@ -102,13 +102,20 @@ def test_a_source_that_differs_is_refused(fresh, tmp_path, edit) -> None:
 )
 def test_options_that_cannot_be_right(tmp_path, options, said) -> None:
     done = run(CAFFE / "build.sh", *options, CAFFE_PREFIX=str(tmp_path / "prefix"))
-    assert (done.returncode, done.stderr) == (1, f"build: {said}\n")
+    assert (done.returncode, done.stderr) == (1 if "/nowhere" in said else 2, f"build: {said}\n")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_cuda_variable_that_cannot_be_right(tmp_path) -> None:
     done = run(CAFFE / "build.sh", CAFFE_PREFIX=str(tmp_path), CAFFE_CUDA="perhaps")
-    assert (done.returncode, done.stderr) == (1, "build: CAFFE_CUDA is 1 or 0, not perhaps\n")
+    assert (done.returncode, done.stderr) == (2, "build: CAFFE_CUDA is 1 or 0, not perhaps\n")
+
+
+def test_setup_stops_at_options_that_cannot_be_right(tmp_path) -> None:
+    """Before it installs anything: the sentence is the only thing it says."""
+    done = run(ROOT / "tools" / "setup.sh", "--cuda", "--arch", "9.0a", CAFFE_PREFIX=str(tmp_path))
+    said = "build: --arch takes compute capabilities such as 75;80;90, not 9.0a\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 def fake_toolkit(folder: Path) -> Path:

@@ -66,7 +66,10 @@ make_venv() {
 }
 
 kinds=(run)
-"$root/tools/caffe/build.sh" --check "$@" || kinds+=(build)
+status=0
+"$root/tools/caffe/build.sh" --check "$@" || status=$?
+((status < 2)) || exit "$status" # options that can't be right
+((status == 0)) || kinds+=(build)
 install_packages "${kinds[@]}"
 make_venv
 [[ ${kinds[*]} == run ]] || "$root/tools/caffe/build.sh" "$@"

@@ -33,6 +33,11 @@ die() {
     exit 1
 }
 
+misused() {
+    echo "build: $*" >&2
+    exit 2
+}
+
 recorded() { sed -n "s/^$1 //p" "$prefix/recipe" 2>/dev/null || true; }
 
 # what the prefix was built from: the options, our files here, compute_ap, the source
@@ -47,10 +52,10 @@ recipe() {
 checked_arch() {
     local one list=()
     read -ra list <<<"${1//[;,]/ }"
-    ((${#list[@]})) || die "--arch takes compute capabilities such as 75;80;90"
+    ((${#list[@]})) || misused "--arch takes compute capabilities such as 75;80;90"
     for one in "${list[@]}"; do
-        [[ $one =~ ^[1-9][0-9]{1,2}$ ]] || die "--arch takes compute capabilities such as 75;80;90, not $one"
-        ((one >= 75)) || die "compute capability $one is too old for CUDA 13, which begins with 75 (Turing)"
+        [[ $one =~ ^[1-9][0-9]{1,2}$ ]] || misused "--arch takes compute capabilities such as 75;80;90, not $one"
+        ((one >= 75)) || misused "compute capability $one is too old for CUDA 13, which begins with 75 (Turing)"
     done
     printf '%s\n' "${list[@]}" | sort -nu | paste -sd';'
 }
@@ -145,7 +150,7 @@ run_tests() {
 while (($#)); do
     case $1 in
         --arch | --toolkit | --mirror)
-            (($# > 1)) || die "$1 needs a value (see --help)"
+            (($# > 1)) || misused "$1 needs a value (see --help)"
             printf -v "${1#--}" '%s' "$2"
             shift
             ;;
@@ -154,17 +159,17 @@ while (($#)); do
         --check) check=yes ;;
         --test) test=yes ;;
         -h | --help) usage && exit ;;
-        *) die "unknown option $1 (see --help)" ;;
+        *) misused "unknown option $1 (see --help)" ;;
     esac
     shift
 done
 case ${cuda:-$(recorded cuda)} in
     yes | 1) cuda=yes ;;
     no | 0 | "") cuda=no ;;
-    *) die "CAFFE_CUDA is 1 or 0, not $cuda" ;;
+    *) misused "CAFFE_CUDA is 1 or 0, not $cuda" ;;
 esac
 if [[ $cuda == no ]]; then
-    [[ -z $arch$toolkit ]] || die "--arch and --toolkit go with --cuda"
+    [[ -z $arch$toolkit ]] || misused "--arch and --toolkit go with --cuda"
 else
     [[ -n $arch ]] || arch=$(recorded arch)
     arch=$(checked_arch "${arch:-75;80;86;89;90;100;120}")
