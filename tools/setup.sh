@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'HELP'
-Usage: tools/setup.sh [--cuda [--arch LIST] [--toolkit DIR] | --cpu] [--mirror URL]
+Usage: tools/setup.sh [--cuda] [--arch LIST] [--mirror URL]
 
 Installs what the project needs on Debian 12 and is not there yet:
   1. Debian packages (tools/apt-packages.txt), with root or sudo
@@ -13,7 +13,6 @@ Installs what the project needs on Debian 12 and is not there yet:
 
 Environment: CAFFE_PREFIX  where Caffe goes (default .caffe)
              CAFFE_VENV    the virtual environment (default .venv)
-             CAFFE_CUDA=1  as --cuda: Caffe for NVIDIA's GPUs too
              CAFFE_SOURCE  a BVLC Caffe checkout or tarball of your own, instead of Debian's
 HELP
 }
@@ -66,10 +65,7 @@ make_venv() {
 }
 
 kinds=(run)
-status=0
-"$root/tools/caffe/build.sh" --check "$@" || status=$?
-((status < 2)) || exit "$status" # options that can't be right
-((status == 0)) || kinds+=(build)
+"$root/tools/caffe/build.sh" --check "$@" || kinds+=(build)
 install_packages "${kinds[@]}"
 make_venv
 [[ ${kinds[*]} == run ]] || "$root/tools/caffe/build.sh" "$@"
