@@ -137,7 +137,9 @@ if wants_table 3; then
             --mop "$W/learnt/mop.npz" --out "$W/features/pretrained_mop.h5"
         step "$W/ranks/pretrained_fc" : "$W/features/pretrained.h5" "$GROUND_TRUTH" -- \
             "${SCORE[@]}" --out "$W/ranks/pretrained_fc" "$W/features/pretrained.h5"
-        for name in maps square mop; do
+        step "$W/ranks/pretrained_mop" : "$W/features/pretrained_mop.h5" "$GROUND_TRUTH" -- \
+            "${SCORE[@]}" --layers mop --out "$W/ranks/pretrained_mop" "$W/features/pretrained_mop.h5"
+        for name in maps square; do
             step "$W/ranks/pretrained_$name" : "$W/features/pretrained_$name.h5" "$GROUND_TRUTH" -- \
                 "${SCORE[@]}" --out "$W/ranks/pretrained_$name" "$W/features/pretrained_$name.h5"
         done

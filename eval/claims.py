@@ -175,11 +175,11 @@ def average_is_steadier(run: Run) -> Finding:
         ratios[pooling] = float(np.median(lengths[1] / np.where(lengths[0] > 0, lengths[0], np.nan)))
     gain = cosines["average"] - cosines["sum"]
     return Finding(
-        "each picture at the network's own size and at twice that; mean cosine between the two, and how much "
-        "longer the second vector is",
+        "each picture at the network's own size and at twice that; mean cosine between the two, and "
+        "the median of their lengths' ratio",
         f"cosine SUM {cosines['sum']:.4f}, AVE {cosines['average']:.4f}: AVE is SUM over the number of "
-        f"cells, so no cosine can tell them apart. Lengths: SUM {ratios['sum']:.2f} times, AVE "
-        f"{ratios['average']:.2f} times: steadier only where vectors are compared without normalising",
+        "cells, so no cosine can tell them apart. Lengths: the second vector is "
+        f"{ratios['sum']:.2f} times the first with SUM, {ratios['average']:.2f} times with AVE",
         gain > 1e-3,
         {"cosine": cosines, "length_ratio": ratios},
     )
@@ -385,7 +385,8 @@ def as_markdown(rows: Sequence[dict[str, Any]], run: Run, note: str | None) -> s
     parts.append(
         wrapped(
             f"Representations are compared at {run.settings.label} dimensions, the poolings of "
-            f"{run.settings.layer}; models at the article's {ARTICLE_LABEL}. ± is the standard error over the queries; a difference of less than "
+            f"{run.settings.layer}; models at the article's {ARTICLE_LABEL}. ± is the standard error over the "
+            "queries; a difference of less than "
             f"{LIKELY:g} of them is too close to tell."
         )
     )
@@ -436,7 +437,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Try the article's claims on what a run has measured: claim, how, figure, holds or not.\n"
         "Reads FEATURES/{pretrained,pretrained_square,pretrained_double,wiring_*}.h5 and\n"
-        "RANKS/{pretrained,pretrained_fc,pretrained_square,pretrained_maps,finetuned,...}/scores.json, as run_all.sh\n"
+        "RANKS/{pretrained{,_fc,_square,_maps},finetuned{,_last,_two-phase}}/scores.json, as run_all.sh\n"
         "names them; a claim whose files are not there is not measured. Writes OUT/claims.md and .json.",
         epilog="example:\n  python -m eval.claims --features work/demo/features --ranks work/demo/ranks"
         " --out work/demo/results",

@@ -35,8 +35,8 @@ from eval.workers import Batch, StopError, computed, progress, workers
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.
 BATCH = 8
 MEMORY_PER_WEIGHTS_BYTE = 3
-# VGG16 up to pool5, a blob for every layer: 3.9 GB for a picture of 1024 x 768.
-MEMORY_PER_PIXEL = 5000
+# VGG16 up to pool5, 8.2 GB for a picture of 1024 x 768: every layer has a blob and each convolution a buffer.
+MEMORY_PER_PIXEL = 10500
 
 
 def check(args: argparse.Namespace, net: Any) -> None:

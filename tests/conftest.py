@@ -1,0 +1,75 @@
+"""Real input: Oxford's photographs, and VGG16's convolutions as trained on ImageNet, where they are."""
+
+import os
+import subprocess
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def oxford_sample() -> Path:
+    """A folder with jpg/ and gt/ of Oxford5k (OXFORD_SAMPLE); tests that ask for it skip without."""
+    folder = Path(os.environ.get("OXFORD_SAMPLE", SHARED / "oxford_sample"))
+    if not folder.is_dir():
+        pytest.skip("the folder of Oxford's photographs is not there (OXFORD_SAMPLE)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg16_trunk() -> Path:
+    """An .npz with LAYER_w and LAYER_b of VGG16's convolutions in Caffe's layout (VGG16_TRUNK).
+
+    Without one it is made once, by a script beside the checkout in an environment of its own, where there is
+    that script and a package index; else tests that ask for it skip.
+    """
+    given = os.environ.get("VGG16_TRUNK")
+    trunk = Path(given) if given else ROOT / "work" / "tests" / "vgg16_trunk.npz"
+    script = SHARED / "tools" / "vgg16_trunk.py"
+    if not trunk.is_file() and (given or not script.is_file()):
+        pytest.skip("VGG16's convolutions are not there (VGG16_TRUNK)")
+    if not trunk.is_file():
+        _make_trunk(script, trunk)
+    return trunk
+
+
+def _make_trunk(script: Path, trunk: Path) -> None:
+    trunk.parent.mkdir(parents=True, exist_ok=True)
+    place = trunk.with_name("onnx-venv")
+    venv.create(place, with_pip=True, clear=True)
+    python, part = place / "bin" / "python", trunk.with_name("part.npz")
+    environment = os.environ | {"PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
+    for command in (["-m", "pip", "install", "-q", "onnx", "numpy"], [str(script), str(part)]):
+        done = subprocess.run(
+            [python, *command], capture_output=True, text=True, env=environment, check=False
+        )
+        if done.returncode:
+            last = (done.stderr.strip() or "nothing").splitlines()[-1]
+            pytest.skip(f"VGG16's convolutions can't be made here: {last}")
+    part.replace(trunk)
+
+
+@pytest.fixture(scope="session")
+def vgg16_maps(vgg16_trunk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with deploy.prototxt and vgg16.caffemodel: prototxt/vgg16 up to pool5 with real weights."""
+    caffe = pytest.importorskip("caffe")
+    import numpy as np
+    from google.protobuf import text_format
+
+    from eval.network import cut_behind, read_deploy
+
+    folder = tmp_path_factory.mktemp("vgg16")
+    deploy = read_deploy(ROOT / "prototxt" / "vgg16" / "deploy.prototxt")
+    cut_behind(deploy, ["pool5"])
+    (folder / "deploy.prototxt").write_text(text_format.MessageToString(deploy))
+    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
+    with np.load(vgg16_trunk) as weights:
+        for layer, blobs in net.params.items():
+            blobs[0].data[...] = weights[f"{layer}_w"]
+            blobs[1].data[...] = weights[f"{layer}_b"]
+    net.save(str(folder / "vgg16.caffemodel"))
+    return folder

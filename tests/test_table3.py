@@ -1,0 +1,111 @@
+"""eval.tables --table 3: every representation in its row, each figure in its column, published ones too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.table3 import split
+from eval.tables import main
+
+RMAC = {("pool5_rmac", "256"): 0.61, ("pool5_rmac", "none"): 0.55}
+FIGURES = RMAC | {("pool5_crow", "256"): 0.6, ("fc6", "256"): 0.4}
+
+
+def scores(path: Path, resize: object, figures: dict[tuple[str, str], float]) -> Path:
+    """A scores.json: each figure plain, 0.1 higher with query expansion, and re-ranked, to pass over."""
+    rows: list[dict[str, Any]] = []
+    for (layer, label), figure in figures.items():
+        dim = 512 if label == "none" else int(label)
+        row = {"layer": layer, "label": label, "dim": dim, "rerank": "none"}
+        rows.append(row | {"map": figure, "query_expansion": "none"})
+        rows.append(row | {"map": figure + 0.1, "query_expansion": "linear"})
+        rows.append(row | {"map": 0.01, "query_expansion": "none", "rerank": "mean-subtraction"})
+    made = {"model": "pretrained", "preprocessing": {"resize": resize}, "rows": rows}
+    path.write_text(json.dumps(made))
+    return path
+
+
+def table(tmp_path: Path, *files: Path) -> int:
+    named = [str(file) for file in files]
+    return main(["--table", "3", "--scores", *named, "--out", str(tmp_path / "results")])
+
+
+def test_table_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = scores(tmp_path / "a.json", {"max_side": 1024, "min_side": 96}, FIGURES)
+    square = scores(tmp_path / "b.json", [224, 224], {("pool5_rmac", "256"): 0.5})
+    assert table(tmp_path, whole, square) == 0
+    markdown = (tmp_path / "results/table3.md").read_text()
+    assert capsys.readouterr().out == markdown
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    header, _, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert header == ["mAP", "", "input", "256", "256, QE", "no PCA", "no PCA, QE", "published"]
+    assert [line[:7] for line in body] == [
+        ["fc6", "", "up to 1024", "40.00 %", "50.00 %", "", ""],
+        ["pool5", "crow", "up to 1024", "60.00 %", "70.00 %", "", ""],
+        ["pool5", "rmac", "up to 1024", "61.00 %", "71.00 %", "55.00 %", "65.00 %"],
+        ["pool5", "rmac", "224 x 224", "50.00 %", "60.00 %", "", ""],
+    ]
+    # the figures of the benchmark that the article's author published later
+    assert body[2][7].startswith("75.7 % at 256, QE [1]")
+    assert body[1][7].startswith("72.8 % at 256, QE [1]")
+    assert body[0][7] == ""
+    assert "[1] the article's author, cnn-cbir-benchmark" in markdown
+
+
+def test_the_same_for_programs(tmp_path: Path) -> None:
+    assert table(tmp_path, scores(tmp_path / "a.json", [64, 64], FIGURES)) == 0
+    made = json.loads((tmp_path / "results/table3.json").read_text())
+    rows = {(row["layer"], row["pooling"]): row for row in made["rows"]}
+    rmac = rows["pool5", "rmac"]
+    assert {(f["label"], f["query_expansion"]): f["map"] for f in rmac["figures"]} == {
+        ("256", "none"): 0.61,
+        ("256", "linear"): 0.71,
+        ("none", "none"): 0.55,
+        ("none", "linear"): 0.65,
+    }
+    assert {(f["dim"], f["query_expansion"], f["map"]) for f in rmac["published"]} == {
+        (256, True, 0.757),
+        (512, False, 0.669),
+    }
+    assert rows["fc6", ""]["published"] == []
+
+
+def test_names_with_one_pooling_inside_another() -> None:
+    assert split("pool5_rmac_sum") == ("pool5", "rmac_sum")
+    assert split("conv5_3_relu5_3_max") == ("conv5_3_relu5_3", "max")
+    assert split("pool5_rmac_whitened") == ("pool5", "rmac_whitened")
+    assert split("fc6_relu6") == ("fc6_relu6", "")
+
+
+def test_fewer_dimensions_than_asked_are_said(tmp_path: Path) -> None:
+    path = scores(tmp_path / "a.json", [64, 64], {("pool5_sum", "256"): 0.3})
+    path.write_text(path.read_text().replace('"dim": 256', '"dim": 128'))
+    assert table(tmp_path, path) == 0
+    assert "pool5 sum 128" in (tmp_path / "results/table3.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{"layer": "fc6"}], "preprocessing": null}'])
+def test_something_that_is_no_scores_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert table(tmp_path, tmp_path / "a.json") == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/a.json is not a scores.json of eval.score" in error and error.count("\n") == 1
+
+
+def test_nothing_scored_and_two_expansions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table(tmp_path, scores(tmp_path / "a.json", [64, 64], {})) == 1
+    twice = scores(tmp_path / "b.json", [64, 64], {("fc6", "256"): 0.3})
+    made = json.loads(twice.read_text())
+    made["rows"].append(made["rows"][1] | {"query_expansion": "average"})
+    twice.write_text(json.dumps(made))
+    assert table(tmp_path, twice) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "eval.tables: Table 3 needs scores, and the files hold none",
+        f"eval.tables: {twice}: fc6 has two figures for 256, QE",
+    ]
