@@ -385,8 +385,8 @@ def as_markdown(rows: Sequence[dict[str, Any]], run: Run, note: str | None) -> s
     parts.append(
         wrapped(
             f"Representations are compared at {run.settings.label} dimensions, the poolings of "
-            f"{run.settings.layer}; models at the article's {ARTICLE_LABEL}. ± is the standard error over the "
-            "queries; a difference of less than "
+            f"{run.settings.layer}; models at the article's {ARTICLE_LABEL}. ± is the standard error over "
+            "the queries; a difference of less than "
             f"{LIKELY:g} of them is too close to tell."
         )
     )

@@ -189,10 +189,7 @@ def test_r_macs_whitening_from_kept_maps(made, pooled, capsys) -> None:
 
 def test_mop_learnt_from_windows_and_used(made, capsys) -> None:
     found = extracted(made, made / "w.h5", "--layers", "fc7_relu7", "--windows=64")
-    options = ["--centres", "6", "--window-dims", "5", "--output-dims", "7"] + [
-        "--training-set",
-        "nine pictures",
-    ]
+    options = ["--training-set=nine pictures", "--centres=6", "--window-dims=5", "--output-dims=7"]
     assert train_mop.main([str(made / "w.h5"), *options, "--out", str(made / "mop.npz")]) == 0
     assert "learnt from nine pictures" in capsys.readouterr().out
     model = mop.load(made / "mop.npz")
