@@ -19,7 +19,7 @@ case ${1:-} in
     --caffe) caffe=yes && shift ;;
 esac
 
-tools/setup.sh
+tools/setup.sh --tests
 source "${CAFFE_PREFIX:-.caffe}/env.sh"
 shellcheck -x run_all.sh run_tests.sh tools/*.sh tools/caffe/*.sh .ci/run
 ruff check --quiet .

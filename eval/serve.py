@@ -84,12 +84,14 @@ def check_picture(content: bytes) -> tuple[str, int, int]:
         with Image.open(io.BytesIO(content), formats=list(TYPES)) as picture:
             kind, (width, height) = picture.format or "", picture.size
             if width * height > MOST_PIXELS:
-                most = MOST_PIXELS // 1_000_000
-                raise ValueError(f"The picture has {width} x {height} pixels; at most {most} million go.")
+                raise Image.DecompressionBombError
             picture.load()
     except UnidentifiedImageError:
         raise ValueError("The file is not a JPEG, PNG, WebP or BMP picture.") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        most = MOST_PIXELS // 1_000_000
+        raise ValueError(f"The picture has too many pixels: at most {most} million go.") from None
+    except (OSError, SyntaxError) as error:
         raise ValueError(f"The picture is broken: {error}.") from None
     if cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is None:
         raise ValueError("The picture is broken: OpenCV can't decode it.")
@@ -105,9 +107,8 @@ class Site:
         if len(self.indexes) < len(indexes):
             raise ValueError("two features files are of one model: give one of them another name")
         there = list_pictures(images)
-        self.files = {
-            name: Path(there[name].path) for index in indexes for name in index.names if name in there
-        }
+        indexed = {name for index in indexes for name in index.names}
+        self.files = {name: Path(one.path) for name, one in there.items() if name in indexed}
         for index in indexes:
             if lacking := [name for name in index.names if name not in self.files]:
                 raise ValueError(
@@ -156,11 +157,8 @@ def read_box(value: Any) -> Box | None:
     """A box x1, y1, x2, y2 of a request. Raises ValueError for one without area or of other things."""
     if value is None:
         return None
-    if (
-        not isinstance(value, list)
-        or len(value) != 4
-        or not all(isinstance(one, int | float) for one in value)
-    ):
+    numbers = value if isinstance(value, list) else []
+    if len(numbers) != 4 or not all(isinstance(one, int | float) for one in numbers):
         raise ValueError("A box is four numbers: left, top, right, bottom.")
     x1, y1, x2, y2 = map(float, numbers)
     if not (0 <= x1 < x2 < 1e6 and 0 <= y1 < y2 < 1e6):
@@ -172,6 +170,7 @@ def make_app(site: Site, hosts: list[str] | None) -> Flask:
     """The web application; `hosts` are the names it may be addressed by (None: any)."""
     app = Flask("eval.serve", template_folder=str(PAGE), static_folder=str(PAGE / "static"))
     app.config.update(MAX_CONTENT_LENGTH=UPLOAD_MB * 1024 * 1024, TRUSTED_HOSTS=hosts)
+    app.url_map.merge_slashes = False  # an address with // is none of ours, and not to be mended
     thumbnails = lru_cache(maxsize=4096)(lambda name, side: thumbnail(site.files[name], side))
 
     @app.before_request
@@ -295,10 +294,8 @@ def serve(options: argparse.Namespace, stack: ExitStack) -> None:
     server = create_server(
         make_app(site, hosts), host=options.host, port=options.port, threads=8, max_request_body_size=1 << 26
     )
-    print(
-        f"Search {len(site.files)} pictures at http://{options.host}:{server.effective_port}/ (Ctrl-C ends it)",
-        flush=True,
-    )
+    address = f"http://{options.host}:{server.effective_port}/"
+    print(f"Search {len(site.files)} pictures at {address} (Ctrl-C ends it)", flush=True)
     for index in indexes:
         if index.network is None:
             print(
@@ -311,22 +308,28 @@ def serve(options: argparse.Namespace, stack: ExitStack) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; its exit status."""
     options = parse_options(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ended_by = signal.SIGINT
+
+    def end(number: int, _: object) -> None:
+        nonlocal ended_by
+        ended_by = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     try:
         with ExitStack() as stack:
             serve(options, stack)
+    except KeyboardInterrupt:
+        pass
     except ValueError as error:
         print(f"serve: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
-        print(
-            f"serve: {error.strerror or error}: {error.filename or f'{options.host}:{options.port}'}",
-            file=sys.stderr,
-        )
-    except KeyboardInterrupt:
-        return 130
-    else:
-        return 0
-    return 1
+        where = error.filename or f"{options.host}:{options.port}"
+        print(f"serve: {error.strerror or error}: {where}", file=sys.stderr)
+        return 1
+    return 128 + ended_by
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@ set -euo pipefail
 
 usage() {
     cat <<'HELP'
-Usage: tools/setup.sh [--cuda] [--arch LIST] [--mirror URL]
+Usage: tools/setup.sh [--tests] [--cuda [--arch LIST] [--toolkit DIR] | --cpu] [--mirror URL]
 
 Installs what the project needs on Debian 12 and is not there yet:
   1. Debian packages (tools/apt-packages.txt), with root or sudo
   2. .venv, from tools/requirements.txt
-  3. Caffe, compiled from Debian's source package into .caffe (tools/caffe/build.sh, which takes the options)
+  3. Caffe, compiled from Debian's source package into .caffe (tools/caffe/build.sh, which takes the other options)
+
+  --tests  also what only the tests need: a browser
 
 Environment: CAFFE_PREFIX  where Caffe goes (default .caffe)
              CAFFE_VENV    the virtual environment (default .venv)
+             CAFFE_CUDA=1  as --cuda: Caffe for NVIDIA's GPUs too
              CAFFE_SOURCE  a BVLC Caffe checkout or tarball of your own, instead of Debian's
 HELP
 }
@@ -64,9 +67,15 @@ make_venv() {
     cp "$wanted" "$stamp.part" && mv "$stamp.part" "$stamp"
 }
 
-kinds=(run)
-"$root/tools/caffe/build.sh" --check "$@" || kinds+=(build)
+kinds=(run) build=no build_options=()
+for option in "$@"; do
+    if [[ $option == --tests ]]; then kinds+=(test); else build_options+=("$option"); fi
+done
+status=0
+"$root/tools/caffe/build.sh" --check "${build_options[@]}" || status=$?
+((status < 2)) || exit "$status" # options that can't be right
+[[ $status == 0 ]] || { build=yes && kinds+=(build); }
 install_packages "${kinds[@]}"
 make_venv
-[[ ${kinds[*]} == run ]] || "$root/tools/caffe/build.sh" "$@"
+[[ $build == no ]] || "$root/tools/caffe/build.sh" "${build_options[@]}"
 echo "setup: ready"

@@ -1,0 +1,221 @@
+"""A run of every program that the report and the search page read from, on drawn pictures; and a browser."""
+
+import csv
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import caffe
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+import eval.extract
+import eval.look
+import eval.score
+import eval.tables
+import tools.plot_log
+
+ROOT = Path(__file__).parent.parent
+NETWORK = ROOT / "prototxt" / "demo"
+BUILDINGS = ("red_hall", "blue_tower", "green_gate")
+EACH = 5
+MEAN = "120,121,122"
+LAYERS = ("fc7_relu7", "fc7", "fc6_relu6", "fc6")
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """Where things lie."""
+
+    work: Path
+    images: Path
+    gt: Path
+
+    def report_arguments(self, out: Path) -> list[str]:
+        """The command line of eval.report for this run."""
+        return [
+            str(self.work), "--images", str(self.images), "--gt", str(self.gt),
+            "--network", str(NETWORK), "--profile", str(ROOT / "profiles" / "demo"), "--out", str(out),
+        ]  # fmt: skip
+
+
+def draw(building: int, seed: int) -> np.ndarray:
+    """A picture (72, 96, 3) uint8 BGR: a coloured block with windows before noise."""
+    random = np.random.default_rng((building, seed))
+    picture = random.integers(150, 220, (72, 96, 3), dtype=np.uint8)
+    colour = [40, 40, 40]
+    colour[(2, 0, 1)[building]] = 220
+    left, top = (int(value) for value in random.integers(8, 20, 2))
+    cv2.rectangle(picture, (left, top), (left + 50, 71), colour, -1)
+    for x in range(left + 6, left + 46, 10 + 3 * building):
+        cv2.rectangle(picture, (x, top + 8), (x + 4, top + 16 + 6 * building), (250, 250, 250), -1)
+    return picture
+
+
+def write_retrieval(folder: Path) -> None:
+    """Pictures and ground truth in Oxford's layout, two queries a building; one name has blanks."""
+    (folder / "jpg" / "far away").mkdir(parents=True)
+    (folder / "gt").mkdir()
+    names = {building: [f"{building}_{i}" for i in range(EACH)] for building in BUILDINGS}
+    names["green_gate"][-1] = "far away/green gate 4"
+    for number, building in enumerate(BUILDINGS):
+        for i, name in enumerate(names[building]):
+            cv2.imwrite(str(folder / "jpg" / f"{name}.jpg"), draw(number, i))
+        for query in (1, 2):
+            prefix = folder / "gt" / f"{building}_{query}"
+            Path(f"{prefix}_query.txt").write_text(f"oxc1_{names[building][query]} 8 8 70.5 70\n")
+            lists = {"good": names[building][:3], "ok": names[building][3:4], "junk": names[building][4:]}
+            for kind, listed in lists.items():
+                Path(f"{prefix}_{kind}.txt").write_text("".join(f"{name}\n" for name in listed))
+
+
+def write_training_data(work: Path) -> None:
+    """Class folders before and after augmentation, the check's report, lists, LMDB and mean."""
+    listed: dict[str, list[str]] = {"train": [], "val": []}
+    for number, building in enumerate(BUILDINGS):
+        for stage, copies in (("checked", 0), ("augmented", 2)):
+            folder = work / stage / building
+            folder.mkdir(parents=True)
+            for i in range(2 + number):
+                cv2.imwrite(str(folder / f"{i}.png"), draw(number, 50 + i))
+                for copy in range(copies):
+                    cv2.imwrite(str(folder / f"aug_{i}.png_{copy}.jpg"), draw(number, 90 + 3 * i + copy))
+        pictures = sorted((work / "augmented" / building).iterdir())
+        for i, picture in enumerate(pictures):
+            listed["val" if i % 3 == 0 else "train"].append(f"{picture} {number}\n")
+    (work / "lists").mkdir()
+    for name, lines in listed.items():
+        (work / "lists" / f"{name}.txt").write_text("".join(lines))
+    write_csv(work / "classes.csv", [("number", "name"), *enumerate(BUILDINGS)])
+    (work / "quarantine" / "red_hall").mkdir(parents=True)
+    whole = cv2.imencode(".jpg", draw(0, 1))[1].tobytes()
+    (work / "quarantine" / "red_hall" / "half.jpg").write_bytes(whole[: len(whole) * 2 // 3])
+    (work / "quarantine" / "red_hall" / "page.jpg").write_text("<html>")
+    findings = [("red_hall/half.jpg", "truncated", "cut short", "quarantined")]
+    findings.append(("red_hall/page.jpg", "not-image", "not an image", "quarantined"))
+    write_csv(work / "check.csv", [("file", "problem", "reason", "done"), *findings])
+    (work / "lmdb").mkdir()
+    convert = [
+        "convert_imageset",
+        "--resize_height=72",
+        "--resize_width=72",
+        "/",
+        work / "lists" / "train.txt",
+    ]
+    subprocess.run([*convert, work / "lmdb" / "train_lmdb"], check=True, capture_output=True)
+    mean = ["compute_image_mean", work / "lmdb" / "train_lmdb", work / "lmdb" / "mean.binaryproto"]
+    subprocess.run(mean, check=True, capture_output=True)
+
+
+def write_csv(path: Path, rows: list[tuple]) -> None:
+    """Write rows of values."""
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def write_weights(path: Path, seed: int) -> None:
+    """A caffemodel of the demo's network with random weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    net = caffe.Net(str(NETWORK / "deploy.prototxt"), caffe.TEST)
+    random = np.random.default_rng(seed)
+    for blobs in net.params.values():
+        fan_in = blobs[0].data[0].size
+        blobs[0].data[...] = random.normal(0, np.sqrt(2 / fan_in), blobs[0].data.shape)
+    net.save(str(path))
+
+
+def write_results(run: SmallRun) -> None:
+    """Features, ranks, tables, training curves and maps, by the programs that make them."""
+    work = run.work
+    weights = {
+        "pretrained": work / "data" / "pre.caffemodel",
+        "finetuned": work / "models" / "finetuned.caffemodel",
+    }
+    deploy = work / "prototxt" / "deploy.prototxt"
+    for seed, (model, path) in enumerate(weights.items()):
+        write_weights(path, seed)
+        features = work / "features" / f"{model}.h5"
+        words = [
+            "--deploy",
+            deploy,
+            "--weights",
+            path,
+            "--model",
+            model,
+            "--images",
+            run.images,
+            "--gt",
+            run.gt,
+        ]
+        words += ["--mean", MEAN, "--jobs", 1, "--out", features, "--layers", *LAYERS]
+        assert eval.extract.main([str(word) for word in words]) == 0
+        scores = [features, "--gt", run.gt, "--out", work / "ranks" / model, "--jobs", 2]
+        assert eval.score.main([str(word) for word in scores]) == 0
+    tables = ["--pretrained", work / "ranks" / "pretrained" / "scores.json", "--out", work / "results"]
+    tables += ["--data-note", "Drawn blocks."]
+    finetuned = ["--finetuned", work / "ranks" / "finetuned" / "scores.json"]
+    assert eval.tables.main(["--table", "1", *map(str, tables)]) == 0
+    assert eval.tables.main(["--table", "2", *map(str, (*tables, *finetuned))]) == 0
+    maps = [
+        "--deploy",
+        deploy,
+        "--images",
+        run.images,
+        "--gt",
+        run.gt,
+        "--mean",
+        MEAN,
+        "--out",
+        work / "looks",
+    ]
+    maps += ["--ranks", *(work / "ranks" / model for model in weights)]
+    maps += ["--weights", *(f"{model}={path}" for model, path in weights.items())]
+    assert eval.look.main([str(word) for word in maps]) == 0
+    log = work / "prototxt" / "train" / "log.txt"
+    log.parent.mkdir()
+    lines = [
+        f"Iteration {i}, loss = {3 / (1 + i)}\nIteration {i}, lr = {0.1 ** (1 + i // 3):g}\n"
+        for i in range(6)
+    ]
+    log.write_text("".join(lines) + "Iteration 6, Testing net (#0)\n    Test net output #0: accuracy = 0.5\n")
+    outs = ["--out", work / "results" / "training.svg", "--csv", work / "results" / "training.csv"]
+    assert tools.plot_log.main([str(word) for word in (log, *outs)]) == 0
+
+
+def make(folder: Path) -> SmallRun:
+    """Make the run in a folder."""
+    write_retrieval(folder / "data")
+    run = SmallRun(folder / "work", folder / "data" / "jpg", folder / "data" / "gt")
+    (run.work / "prototxt").mkdir(parents=True)
+    shutil.copy(NETWORK / "deploy.prototxt", run.work / "prototxt")
+    write_training_data(run.work)
+    write_results(run)
+    (run.work / ".steps").mkdir()
+    command = "python -m eval.score 'a folder/f.h5' --dims 128 & <b>"
+    (run.work / ".steps" / "ranks.ran").write_text(f"score\t75\t{command}\n")
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """The run, made once; tests don't change it."""
+    return make(tmp_path_factory.mktemp("small run"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.fail("chromium is not installed: tools/setup.sh --tests does it")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox needs a user other than root
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=path, args=options)
+        yield opened
+        opened.close()

@@ -1,0 +1,280 @@
+"""The report of a small run, in a real browser; its measures against definitions written out."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Browser, Page
+from small_run import BUILDINGS, SmallRun
+
+from eval.ground_truth import GroundTruth, Query
+from eval.report.__main__ import main
+from eval.report.measures import RECALLS, chosen, places, precision_at_recall, verdict
+
+pytest_plugins = ("small_run",)
+PATIENCE = 120_000
+
+
+@pytest.fixture(scope="module")
+def report(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "report"
+    assert main(small_run.report_arguments(out)) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, report: Path) -> tuple[Page, list[str]]:
+    """The page as most people see it, for tests that share it; and what went wrong."""
+    return open_page(browser, report, permissions=["clipboard-read", "clipboard-write"])
+
+
+def open_page(browser: Browser, report: Path, **options: object) -> tuple[Page, list[str]]:
+    """The page opened from disk, all its pictures asked for; and what went wrong on the way."""
+    context = browser.new_context(offline=True, **options)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    wrong: list[str] = []
+    page.on(
+        "console",
+        lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None,
+    )
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(request.url))
+    page.on("request", lambda request: wrong.append(request.url) if not is_of_page(request.url) else None)
+    page.goto((report / "index.html").as_uri())
+    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+    page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => null)))")
+    return page, wrong
+
+
+def is_of_page(url: str) -> bool:
+    return url.startswith(("file:", "data:"))
+
+
+def test_it_opens_from_disk_with_nothing_missing(opened: tuple[Page, list[str]]) -> None:
+    page, wrong = opened
+    assert wrong == []
+    images = page.evaluate("[...document.images].map(image => [image.src, image.naturalWidth, image.alt])")
+    assert len(images) > 40
+    assert [src for src, width, _ in images if width == 0] == []
+    assert [src for src, _, alt in images if not alt] == []
+    headings = page.locator("h2").all_inner_texts()
+    assert headings == ["Data", "The network", "Training", "What the network sees", "Retrieval", "Provenance"]
+    assert page.locator(".none").count() == 0
+
+
+def test_its_tables_say_what_the_json_says(opened: tuple[Page, list[str]], small_run: SmallRun) -> None:
+    page, _ = opened
+    for number in (1, 2):
+        rows = json.loads((small_run.work / "results" / f"table{number}.json").read_text())["rows"]
+        cells = page.locator(f"table[data-table='{number}'] td.n").all_inner_texts()
+        shown = [re.findall(r"([\d.]+)\s%", cell) for cell in cells]
+        assert shown == [[f"{100 * row['map']:.2f}", f"{100 * row['article']:.2f}"] for row in rows]
+
+
+def test_answers_and_frames_are_the_ranked_lists(opened: tuple[Page, list[str]], small_run: SmallRun) -> None:
+    page, _ = opened
+    for query in [f"{building}_{i}" for building in BUILDINGS for i in (1, 2)]:
+        block = page.locator(f"#picked [data-query='{query}']")
+        for place, model in enumerate(("pretrained", "finetuned")):
+            ranked = (
+                (small_run.work / "ranks" / model / "fc6" / "128" / f"{query}.txt").read_text().split("\n")
+            )
+            listed = {
+                kind: (small_run.gt / f"{query}_{kind}.txt").read_text().split("\n")
+                for kind in ("good", "ok", "junk")
+            }
+            kinds = [
+                next((k for k, names in listed.items() if name in names), "wrong") for name in ranked[:8]
+            ]
+            items = block.locator("ol.answers").nth(place).locator("li")
+            assert items.evaluate_all("list => list.map(item => item.className)") == kinds
+            assert items.locator("img").evaluate_all("list => list.map(image => image.alt)") == ranked[:8]
+
+
+def test_any_query_can_be_picked(opened: tuple[Page, list[str]]) -> None:
+    page, wrong = opened
+    assert page.locator("#picked > .query:visible").count() == 1
+    page.select_option("#pick", "green_gate_2")
+    shown = page.locator("#picked > .query:visible")
+    assert shown.get_attribute("data-query") == "green_gate_2" and wrong == []
+
+
+def test_a_command_is_copied_as_it_was(opened: tuple[Page, list[str]]) -> None:
+    page, _ = opened
+    box = page.locator(".command", has_text="eval.score")
+    assert "1 min 15 s" in box.inner_text()
+    box.get_by_role("button").click()
+    box.get_by_text("Copied").wait_for()
+    assert (
+        page.evaluate("navigator.clipboard.readText()")
+        == "python -m eval.score 'a folder/f.h5' --dims 128 & <b>"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_and_is_accessible(browser: Browser, report: Path, width: int, scheme: str) -> None:
+    page, _ = open_page(browser, report, viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page).response["violations"]
+    assert [
+        (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
+    ] == []
+
+
+def test_figures_follow_the_colour_scheme(browser: Browser, report: Path) -> None:
+    brightness = {}
+    for scheme in ("light", "dark"):
+        page, _ = open_page(browser, report, color_scheme=scheme)
+        shot = page.locator("img[src$='precision_recall.svg']").screenshot()
+        pixels = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_GRAYSCALE)
+        # the paper's grey, and the ink's: the darkest or lightest there is
+        brightness[scheme] = int(np.median(pixels)), int(pixels.min()), int(pixels.max())
+    assert brightness["light"][0] == 255 and brightness["light"][1] < 80
+    assert brightness["dark"][0] < 40 and brightness["dark"][2] > 200
+
+
+def test_it_prints_every_section(browser: Browser, report: Path) -> None:
+    page, _ = open_page(browser, report, color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(29, 35, 48)"
+    assert not page.locator("nav").is_visible() and page.locator("#provenance").is_visible()
+    assert page.pdf()[:5] == b"%PDF-"
+
+
+def test_the_folder_is_small(report: Path) -> None:
+    assert sum(file.stat().st_size for file in report.rglob("*")) < 2_000_000
+
+
+def test_a_run_of_table_1_says_what_is_missing(browser: Browser, small_run: SmallRun, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(
+        small_run.work,
+        work,
+        ignore=shutil.ignore_patterns("finetuned*", "looks", "lmdb", "train", "training*"),
+    )
+    for name in (
+        "checked",
+        "augmented",
+        "lists",
+        "results/table2.json",
+        "results/table2.md",
+        "check.csv",
+        "classes.csv",
+    ):
+        shutil.rmtree(work / name) if (work / name).is_dir() else (work / name).unlink()
+    out = tmp_path / "report"
+    assert main(SmallRun(work, small_run.images, small_run.gt).report_arguments(out)) == 0
+    page, wrong = open_page(browser, out)
+    assert wrong == []
+    missing = " ".join(page.locator(".none").all_inner_texts())
+    for words in ("no training data", "has not trained", "No maps were kept"):
+        assert words in missing
+    assert (
+        page.locator("table[data-table='1']").count() == 1
+        and page.locator("table[data-table='2']").count() == 0
+    )
+    assert page.locator("#picked .answers").count() == 2 * len(BUILDINGS)
+
+
+def test_a_run_that_has_only_begun_has_a_report_too(browser: Browser, tmp_path: Path) -> None:
+    steps = tmp_path / "work" / ".steps"
+    steps.mkdir(parents=True)
+    (steps / "checked.ran").write_text("check\t3\tpython -m data_prep.check_images x\n")
+    assert main([str(tmp_path / "work")]) == 0
+    page, wrong = open_page(browser, tmp_path / "work" / "report")
+    assert wrong == [] and page.locator(".none").count() == 5
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (None, "Not a folder: "),
+        ({}, "holds no run: ./run_all.sh makes one"),
+        ({"results/table1.json": "{"}, "table1.json is not JSON"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    tmp_path: Path, files: dict[str, str] | None, sentence: str, capsys: pytest.CaptureFixture
+) -> None:
+    if files is not None:
+        (tmp_path / "work" / "results").mkdir(parents=True)
+        for name, content in files.items():
+            (tmp_path / "work" / name).write_text(content)
+    assert main([str(tmp_path / "work"), "--out", str(tmp_path / "report")]) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and said.startswith("report: ") and said.count("\n") == 1
+    assert not (tmp_path / "report").exists() and not (tmp_path / "report.part").exists()
+
+
+def test_files_of_somebody_else_are_not_replaced(
+    small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(small_run.report_arguments(tmp_path)) == 1
+    assert "holds files that are not a report's" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def truth_of(good: set[str], ok: set[str], junk: set[str]) -> GroundTruth:
+    return GroundTruth(Query("q_1", "x", (0, 0, 1, 1)), frozenset(good), frozenset(ok), frozenset(junk))
+
+
+def test_precision_at_recall_by_hand() -> None:
+    truth = truth_of({"a", "b"}, {"c"}, {"j"})
+    ranking = ["j", "a", "x", "j2", "b", "y"]
+    # without junk: a x j2 b y; a at 1, b at 4, c never
+    assert places(ranking, truth) == [1, 4]
+    got = dict(zip(RECALLS.round(4).tolist(), precision_at_recall(ranking, truth).tolist(), strict=True))
+    assert got[0.0] == got[0.3] == 1.0
+    assert got[0.34] == got[0.66] == 0.5
+    assert got[0.68] == got[1.0] == 0.0
+
+
+@given(st.permutations(range(12)), st.integers(1, 8))
+def test_precision_at_recall_against_its_definition(order: list[int], positives: int) -> None:
+    truth = truth_of({str(i) for i in range(positives)}, set(), {"11"})
+    ranking = [str(i) for i in order]
+    judged = [i for i in order if i != 11]
+    points = []
+    for cut in range(1, len(judged) + 1):
+        hits = sum(i < positives for i in judged[:cut])
+        points.append((hits / positives, hits / cut))
+    for recall, precision in zip(RECALLS, precision_at_recall(ranking, truth), strict=True):
+        reached = [p for r, p in points if r >= recall - 1e-9 and r > 0]
+        assert precision == pytest.approx(max(reached))
+
+
+def test_verdicts() -> None:
+    truth = truth_of({"g"}, {"o"}, {"j"})
+    assert [verdict(name, truth) for name in "gojx"] == ["good", "ok", "junk", "wrong"]
+
+
+def test_the_choice_is_best_worst_and_most_changed_each_once() -> None:
+    ap = {
+        "pretrained": {"a": 0.5, "b": 0.2, "c": 0.9, "d": 0.3},
+        "finetuned": {"a": 0.6, "b": 0.8, "c": 0.5, "d": 0.3},
+    }
+    assert [(one.query, one.why.split()[0]) for one in chosen(ap)] == [
+        ("b", "answered"),
+        ("c", "lost"),
+        ("d", "answered"),
+    ]
+    assert len({one.query for one in chosen({"pretrained": {"a": 0.5}})}) == 1
+
+
+def test_class_sizes_are_those_of_the_folders(opened: tuple[Page, list[str]]) -> None:
+    page, _ = opened
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    rows = page.locator("[aria-label='Class sizes'] tbody tr").all_inner_texts()
+    sizes = {row.split()[0]: tuple(map(int, row.split()[1:])) for row in rows}
+    assert sizes == {"red_hall": (2, 6), "blue_tower": (3, 9), "green_gate": (4, 12)}
