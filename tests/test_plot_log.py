@@ -143,7 +143,7 @@ def test_a_log_of_caffes_own(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"GLOG_logtostderr": "1"},
+        env=os.environ | {"GLOG_logtostderr": "1", "GLOG_minloglevel": "0"},
     )
     log = parse(done.stderr.splitlines(), "log")
     assert sorted(log.loss) == list(range(0, 45, 5))
