@@ -151,6 +151,13 @@ def test_it_prints_every_section(browser: Browser, report: Path) -> None:
     assert page.pdf()[:5] == b"%PDF-"
 
 
+def test_what_is_left_of_a_picture_cut_short_is_shown(opened: tuple[Page, list[str]]) -> None:
+    page, _ = opened
+    rows = page.locator("table.broken tbody tr")
+    assert rows.nth(0).locator("img").count() == 1 and "half.jpg" in rows.nth(0).inner_text()
+    assert rows.nth(1).locator("td").first.inner_text() == "nothing"
+
+
 def test_the_folder_is_small(report: Path) -> None:
     assert sum(file.stat().st_size for file in report.rglob("*")) < 2_000_000
 

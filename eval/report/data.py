@@ -46,7 +46,7 @@ def broken(run: Run, pictures: Pictures) -> list[Broken]:
     for row in (run.findings or [])[:MOST_BROKEN]:
         places = (run.work / folder / row["file"] for folder in ("quarantine", "checked"))
         path = next((place for place in places if place.is_file()), None)
-        alt = f"what OpenCV reads of {row['file']}"
+        alt = f"what can be read of {row['file']}"
         picture = pictures.thumbnail(path, f"broken/{row['file']}", alt, 72) if path else None
         shown.append(Broken(row["file"], row["reason"], row["done"], picture))
     return shown

@@ -1,7 +1,6 @@
 """Pictures and figures of the report's page: written small, each with what the page must know to show it."""
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -10,7 +9,7 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 JPEG_QUALITY = 80
 # matplotlib's own colours (its drawings stay plain) by the name of what a colour scheme makes of them
@@ -131,14 +130,14 @@ def read_image(path: Path) -> np.ndarray | None:
 
 def what_there_is(path: Path) -> np.ndarray | None:
     """The pixels (H, W, 3) uint8 BGR of a file that is cut short, as far as they go; None without any."""
-    parser = ImageFile.Parser()
-    with suppress(OSError, SyntaxError, ValueError):
-        parser.feed(path.read_bytes())
-    if parser.image is None:
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+    try:
+        with Image.open(path) as picture:
+            return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[:, :, ::-1])
+    except (OSError, SyntaxError, ValueError):
         return None
-    with suppress(OSError, SyntaxError, ValueError):
-        return np.ascontiguousarray(np.asarray(parser.image.convert("RGB"))[:, :, ::-1])
-    return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def fit(image: np.ndarray, height: int) -> np.ndarray:
