@@ -20,6 +20,7 @@ case ${1:-} in
 esac
 
 tools/setup.sh --tests
+# shellcheck source=/dev/null # made by the set-up
 source "${CAFFE_PREFIX:-.caffe}/env.sh"
 shellcheck -x run_all.sh run_tests.sh tools/*.sh tools/caffe/*.sh .ci/run
 ruff check --quiet .
