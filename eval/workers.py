@@ -79,20 +79,33 @@ def compute(batch: Batch) -> dict[str, np.ndarray]:
 
 
 @contextmanager
+def _environment_of_workers() -> Iterator[None]:
+    """One BLAS thread each, and a log of errors only: OpenBLAS and glog read it while a worker starts."""
+    before = dict(os.environ)
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
+@contextmanager
 def workers(network: Network, jobs: int, gpus: list[int] | None) -> Iterator[Executor]:
     """A pool of processes that `compute` runs in: `jobs` on the CPU, or one for each of `gpus`.
 
     Raises OSError with Caffe's own line where it ended a process.
     """
-    # in the environment, as OpenBLAS reads it while a worker imports pycaffe; log: errors only
-    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
     context = multiprocessing.get_context("spawn")
     devices = None
     if gpus:
         devices = context.SimpleQueue()
         for gpu in gpus:
             devices.put(gpu)
-    with tempfile.NamedTemporaryFile("r", prefix="caffe-", errors="replace") as log:
+    with (
+        _environment_of_workers(),
+        tempfile.NamedTemporaryFile("r", prefix="caffe-", errors="replace") as log,
+    ):
         pool = ProcessPoolExecutor(
             len(gpus) if gpus else jobs, context, _start_worker, (network, log.name, devices)
         )
