@@ -52,7 +52,7 @@ debian_source() {
     echo "deb-src [signed-by=$keyring] $mirror bullseye main" >"$scratch/sources.list"
     if ! own_apt update || ! (cd "$scratch" && own_apt source --download-only "caffe=$version"); then
         die "no source package caffe $version at $mirror. Debian 11 may have left this mirror: name another one \
-(MIRROR, such as archive.debian.org's or snapshot.debian.org's), or set CAFFE_SOURCE to a BVLC Caffe checkout."
+(MIRROR: Debian keeps old releases in its archive and snapshot mirrors), or set CAFFE_SOURCE to a BVLC Caffe checkout."
     fi
     echo "$sha256  $scratch/caffe_${version%-*}.orig.tar.gz" | sha256sum --check --status ||
         die "caffe_${version%-*}.orig.tar.gz does not have the pinned sha256"
