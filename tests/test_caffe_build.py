@@ -73,7 +73,7 @@ def test_a_source_that_differs_is_refused(fresh, tmp_path, edit) -> None:
     shutil.copytree(fresh, source)
     lines = edit.read_text().split("\n")
     place = next(
-        i for i, line in enumerate(lines) if re.match(r"[- ]\S|- ", line) and not line.startswith("---")
+        i for i, line in enumerate(lines) if re.match(r"[- ] *\S", line) and not line.startswith("---")
     )
     file = source / re.findall(r"^\+\+\+ b/(\S+)$", "\n".join(lines[:place]), re.MULTILINE)[-1]
     text = file.read_text()

@@ -1,0 +1,215 @@
+"""VGG16 on the CPU: Caffe with the oneDNN engine against PyTorch and Caffe's own code.
+
+Every peer is a process that stays up and computes when told to, one at a time, in alternating order.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "prototxt/vgg16/deploy.prototxt"
+PEERS = ("onednn", "torch", "caffe")
+CASES = {
+    "fc7": "forward to fc7, 224x224, batch 8",
+    "pool5": "forward to pool5, 768x1024, batch 1",
+    "training": "forward and backward, 224x224, batch 8",
+}
+GOALS = {"fc7": 0.65, "pool5": 0.7, "training": 0.8}
+CONVOLUTIONS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+def input_shape(case: str) -> tuple[int, int, int, int]:
+    """A case's input, (N, C, H, W)."""
+    return (1, 3, 768, 1024) if case == "pool5" else (8, 3, 224, 224)
+
+
+def caffe_step(case: str) -> Callable[[], object]:
+    """One pass of a case by pycaffe, with random weights."""
+    import caffe
+    from caffe.proto import caffe_pb2
+    from google.protobuf import text_format
+
+    net_parameter = text_format.Parse(DEPLOY.read_text(), caffe_pb2.NetParameter())
+    for layer in net_parameter.layer:
+        if layer.type == "Convolution":
+            layer.convolution_param.weight_filler.type = "msra"
+        elif layer.type == "InnerProduct":
+            layer.inner_product_param.weight_filler.type = "xavier"
+        elif layer.type == "Input":
+            layer.input_param.shape[0].dim[:] = input_shape(case)
+    names = [layer.name for layer in net_parameter.layer]
+    if case == "pool5":
+        del net_parameter.layer[names.index("pool5") + 1 :]
+    elif case == "training":
+        del net_parameter.layer[names.index("fc8") + 1 :]
+        label = net_parameter.layer.add(name="label", type="Input", top=["label"])
+        label.input_param.shape.add(dim=[8])
+        net_parameter.layer.add(name="loss", type="SoftmaxWithLoss", bottom=["fc8", "label"], top=["loss"])
+    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
+        file.write(text_format.MessageToString(net_parameter))
+        file.flush()
+        net = caffe.Net(file.name, caffe.TRAIN if case == "training" else caffe.TEST)
+    net.blobs["data"].data[...] = 50 * np.random.default_rng(0).standard_normal(input_shape(case))
+
+    def step() -> None:
+        net.forward(end={"fc7": "fc7", "pool5": "pool5", "training": "loss"}[case])
+        if case == "training":
+            net.backward()
+
+    return step
+
+
+def torch_step(case: str, threads: int) -> Callable[[], object]:
+    """One pass of a case by PyTorch: channels last, no gradients unless asked for."""
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    convolutions, channels = [], 3
+    for count, width in CONVOLUTIONS:
+        for _ in range(count):
+            convolution = torch.nn.Conv2d(channels, width, 3, padding=1)
+            torch.nn.init.kaiming_normal_(convolution.weight)
+            convolutions.append(convolution.to(memory_format=torch.channels_last))
+            channels = width
+    wide = [] if case == "pool5" else [torch.nn.Linear(25088, 4096), torch.nn.Linear(4096, 4096)]
+    last = torch.nn.Linear(4096, 1000)
+    x = (50 * torch.randn(*input_shape(case))).to(memory_format=torch.channels_last)
+    labels = torch.zeros(8, dtype=torch.long)
+
+    def forward() -> torch.Tensor:
+        y, layers = x, iter(convolutions)
+        for count, _ in CONVOLUTIONS:
+            for _ in range(count):
+                y = functional.relu(next(layers)(y), inplace=True)
+            y = functional.max_pool2d(y, 2)
+        if not wide:
+            return y
+        y = wide[0](y.flatten(1))
+        return wide[1](functional.dropout(functional.relu(y), training=case == "training"))
+
+    def train() -> None:
+        y = functional.dropout(functional.relu(forward()))
+        functional.cross_entropy(last(y), labels).backward()
+
+    return train if case == "training" else torch.inference_mode()(forward)
+
+
+def serve(peer: str, case: str, threads: int) -> None:
+    """Answer each line of standard input with a pass's seconds, its end with the peak memory in MB."""
+    step = torch_step(case, threads) if peer == "torch" else caffe_step(case)
+    step()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        step()
+        print(time.perf_counter() - start, flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+
+
+def start(peer: str, case: str, python: Path, threads: int) -> subprocess.Popen[str]:
+    """A peer's process, set up and waiting."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    environment |= {"CAFFE_CPU_ENGINE": peer, "GLOG_minloglevel": "2"}
+    if peer == "torch":
+        environment.pop("PYTHONPATH", None)
+    command = [python, Path(__file__), "--serve", peer, "--cases", case, "--threads", str(threads)]
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    if process.stdout.readline() != "ready\n":
+        raise ValueError(f"the {peer} process ended before its first pass")
+    return process
+
+
+def measure(
+    case: str, peers: list[str], pythons: dict[str, Path], runs: int, threads: int
+) -> dict[str, dict]:
+    """Each peer's seconds a pass, and its peak memory in MB."""
+    processes = {peer: start(peer, case, pythons[peer], threads) for peer in peers}
+    seconds: dict[str, list[float]] = {peer: [] for peer in peers}
+    for run in range(runs):
+        for peer in peers if run % 2 == 0 else reversed(peers):
+            processes[peer].stdin.write("go\n")
+            processes[peer].stdin.flush()
+            seconds[peer].append(float(processes[peer].stdout.readline()))
+    memory = {peer: float(process.communicate()[0]) for peer, process in processes.items()}
+    return {peer: {"seconds": seconds[peer], "peak_mb": memory[peer]} for peer in peers}
+
+
+def report(case: str, results: dict[str, dict]) -> None:
+    """A line a peer, and the ratios to the first one's peers, run by run."""
+    print(f"\n{CASES[case]}")
+    images = input_shape(case)[0]
+    ours = results["onednn"]["seconds"]
+    for peer, result in results.items():
+        times = result["seconds"]
+        ratios = statistics.median(mine / its for mine, its in zip(ours, times, strict=True))
+        goal = f", goal {GOALS[case]}" if peer == "torch" else ""
+        print(
+            f"  {peer:<7} {1000 * statistics.median(times) / images:8.1f} ms an image (fastest "
+            f"{1000 * min(times) / images:.1f}, slowest {1000 * max(times) / images:.1f}),"
+            f" peak {result['peak_mb']:.0f} MB"
+            + (f"; oneDNN takes {ratios:.2f}x{goal}" if peer != "onednn" else "")
+        )
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.caffe_cpu",
+        description="VGG16 in float32 on the CPU: Caffe with the oneDNN engine, PyTorch channels-last, "
+        "Caffe's own code. The ratio is the median of the runs' own.",
+        epilog="example: python -m bench.caffe_cpu --torch-python .bench/bin/python --cases fc7 --runs 9",
+    )
+    parser.add_argument(
+        "--torch-python", type=Path, help="a Python with bench/requirements.txt; without: no PyTorch"
+    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--runs", type=int, default=7, help="passes a peer (default 7)")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: every core"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--serve", choices=PEERS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.runs < 1 or arguments.threads < 1:
+        parser.error("--runs and --threads take numbers from 1 up")
+    return arguments
+
+
+def main() -> None:
+    """Measure the cases one after another."""
+    arguments = parse_arguments()
+    if arguments.serve:
+        serve(arguments.serve, arguments.cases[0], arguments.threads)
+        return
+    peers = [peer for peer in PEERS if peer != "torch" or arguments.torch_python]
+    pythons = {peer: arguments.torch_python if peer == "torch" else Path(sys.executable) for peer in peers}
+    figures = {}
+    for case in arguments.cases:
+        figures[case] = measure(case, peers, pythons, arguments.runs, arguments.threads)
+        report(case, figures[case])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"bench.caffe_cpu: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

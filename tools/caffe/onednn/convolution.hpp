@@ -1,0 +1,85 @@
+// One convolution layer's primitives and reordered weights.
+#ifndef CAFFE_ONEDNN_CONVOLUTION_HPP_
+#define CAFFE_ONEDNN_CONVOLUTION_HPP_
+
+#include <memory>
+
+#include "onednn/engine.hpp"
+
+namespace caffe {
+namespace onednn {
+
+// A two-dimensional convolution of float blobs, in Caffe's terms.
+struct Geometry {
+  int images, in_channels, in_height, in_width, out_channels, out_height, out_width;
+  int kernel_height, kernel_width, stride_height, stride_width, pad_height, pad_width;
+  int dilation_height, dilation_width, group;
+  int bias;  // 1: there is one
+};
+
+// Plain weights in another layout; made again whenever the plain ones' contents have changed, whoever changed them.
+// pycaffe hands out pointers that are written through later without a call, so nothing less than a look at them helps.
+class Weights {
+ public:
+  dnnl::memory In(const Desc& wanted, const Desc& plain, const float* data);
+  // The same for weights that will have changed by the next time, as in training: nothing is kept.
+  static dnnl::memory Once(const Desc& wanted, const Desc& plain, const float* data);
+
+ private:
+  Desc desc_;
+  Buffer buffer_;
+  uint64_t fingerprint_ = 0;
+};
+
+class Convolution {
+ public:
+  explicit Convolution(bool training) : training_(training) {}
+
+  // The primitives for geometry from now on. False: only Caffe's own code can, at a fair speed.
+  bool PrepareForward(const Geometry& geometry);
+  bool PrepareBackward(const Geometry& geometry, bool weights, bool data);
+
+  // The ReLU that the next Forward also does, by its negative slope.
+  void FollowWithReLU(float negative_slope) {
+    relu_ = true;
+    slope_ = negative_slope;
+  }
+  // Says whether there is such a ReLU, and forgets it.
+  bool TakeReLU(float* negative_slope);
+
+  void Forward(const Blob<float>& weights, const Blob<float>* bias, Blob<float>* bottom, Blob<float>* top);
+  // Adds to the weights' and bias' diffs (null: not wanted).
+  void BackwardWeights(Blob<float>* bottom, Blob<float>* top, float* weights_diff, float* bias_diff);
+  void BackwardData(const Blob<float>& weights, Blob<float>* bottom, Blob<float>* top);
+
+ private:
+  struct Step {
+    dnnl::primitive primitive;
+    int images;  // at a time
+    Desc bottom, top, weights, scratchpad;
+    bool rectifies = false;
+    dnnl::memory Scratchpad() const { return At(scratchpad, Scratch(kScratchpad, scratchpad.get_size())); }
+  };
+  enum Kind { kForward, kBackwardWeights, kBackwardData };
+
+  bool Large() const;
+  void Take(const Geometry& geometry);
+  const Step* Get(std::unique_ptr<Step>* step, Kind kind, bool relu);
+  std::unique_ptr<Step> Make(Kind kind, bool relu) const;
+  std::unique_ptr<Step> Try(Kind kind, bool relu, dnnl::algorithm algorithm, bool blocked, int images) const;
+  std::unique_ptr<Step> TryWinograd(Kind kind, bool relu) const;
+  Desc PlainWeights() const;
+
+  const bool training_;
+  Geometry geometry_ = {};
+  int threads_ = 0;
+  bool relu_ = false;
+  float slope_ = 0, step_slope_ = 0;
+  std::unique_ptr<Step> forward_, forward_relu_, backward_weights_, backward_data_;
+  Weights weights_;
+};
+
+}  // namespace onednn
+}  // namespace caffe
+
+#endif  // CAFFE_ONEDNN_CONVOLUTION_HPP_

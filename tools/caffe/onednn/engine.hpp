@@ -1,0 +1,123 @@
+// The oneDNN engine: what Caffe's CPU mode computes with wherever the prototxt leaves the engine to Caffe.
+// Blobs keep Caffe's plain layout for everyone else; between two layers of this engine they may hold another one.
+#ifndef CAFFE_ONEDNN_ENGINE_HPP_
+#define CAFFE_ONEDNN_ENGINE_HPP_
+
+#include <cstdint>
+#include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "caffe/blob.hpp"
+#include "caffe/syncedmem.hpp"
+
+namespace caffe {
+namespace onednn {
+
+using Desc = dnnl::memory::desc;
+
+// Whether this engine computes: the CPU has AVX2, and CAFFE_CPU_ENGINE does not say "caffe". Said in the log, once.
+bool Wanted();
+
+// Channels in a block of the layout that this CPU's convolutions want: 16 with AVX-512, else 8.
+int BlockChannels();
+dnnl::memory::format_tag BlockTag();
+
+// For as long as it lives, this thread's parallel regions have as many threads as the BLAS that Caffe uses, and not
+// more than OpenMP allows: OPENBLAS_NUM_THREADS, OMP_NUM_THREADS and openblas_set_num_threads all count. One thread in
+// a process forked after the engine has run, as GNU OpenMP's threads do not survive a fork; and one for a piece of work
+// too small to be worth another, which on a busy machine waits longer than it computes.
+class Threads {
+ public:
+  explicit Threads(bool large);
+  ~Threads();
+  int count() const { return count_; }
+
+ private:
+  Threads(const Threads&) = delete;
+  int before_, count_;
+};
+
+// Memory that only grows, aligned for vectors; on large pages from 4 MiB up.
+class Buffer {
+ public:
+  Buffer() = default;
+  ~Buffer();
+  float* Reserve(size_t bytes);
+  float* data() const { return data_; }
+
+ private:
+  Buffer(const Buffer&) = delete;
+  float* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// What a blob holds in a layout of oneDNN's.
+class Layout : public SyncedMemory::Form {
+ public:
+  explicit Layout(const Desc& desc) : desc_(desc) { buffer_.Reserve(desc.get_size()); }
+  void WritePlain(void* plain, size_t size) const override;
+  const Desc& desc() const { return desc_; }
+  float* data() const { return buffer_.data(); }
+  size_t count() const { return desc_.get_size() / sizeof(float); }
+
+ private:
+  Desc desc_;
+  Buffer buffer_;
+};
+
+const dnnl::engine& Cpu();
+dnnl::memory At(const Desc& desc, const float* data);
+void Run(const dnnl::primitive& primitive, const std::unordered_map<int, dnnl::memory>& arguments);
+void Reorder(const dnnl::memory& from, dnnl::memory to, bool add = false);
+
+// Caffe's plain layout of a blob's dimensions (1 to 6 axes).
+Desc Plain(const dnnl::memory::dims& dims);
+Desc Plain(const Blob<float>& blob);
+
+// The layout that memory holds data of these dimensions in, or null where that is the plain one.
+Layout* LayoutOf(const SyncedMemory& memory, const Desc& plain);
+// memory, a new one or one that takes a form, holding desc from now on, with nothing written yet.
+Layout* Hold(SyncedMemory* memory, const Desc& desc);
+
+// This thread's scratch memory, one piece for each use within a layer.
+enum Slot { kFirst, kSecond, kResult, kWeights, kBias, kScratchpad, kReorderScratchpad, kSlots };
+float* Scratch(Slot slot, size_t bytes);
+
+// memory's data, of plain layout `plain` unless it holds another one, in layout wanted: as it is, or copied into slot.
+dnnl::memory Read(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot);
+
+// Where a layer writes its result in layout wanted: the blob itself where it takes that, else slot, and Finish then
+// writes the blob plain.
+class Result {
+ public:
+  Result(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot);
+  const dnnl::memory& memory() const { return written_; }
+  float* data() const { return static_cast<float*>(written_.get_data_handle()); }
+  void Finish();
+
+ private:
+  dnnl::memory written_, plain_;
+};
+
+// 64 bits that differ, but for a chance of 2^-64 or so, where data does.
+uint64_t Fingerprint(const float* data, size_t count);
+
+// Whether elementwise work on so many numbers is worth a second thread.
+inline bool Large(size_t count) { return count > 1 << 17; }
+
+// y = max(x, 0) + slope * min(x, 0), as Caffe's; x and y may be the same.
+void Rectify(const float* x, float* y, size_t count, float slope);
+
+}  // namespace onednn
+}  // namespace caffe
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CAFFE_EVERY_CPU __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define CAFFE_EVERY_CPU
+#endif
+
+// inlined into each CPU's copy of the function that calls it
+#define CAFFE_INLINE inline __attribute__((always_inline))
+
+#endif  // CAFFE_ONEDNN_ENGINE_HPP_
