@@ -1,19 +1,16 @@
 """How long eval.score takes on data of Oxford5k's size: python -m bench.scoring --help."""
 
-import argparse
-import resource
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from bench.measure import alternate, compare, finish, in_fresh_process, options, peak_mib, run_bench
 from eval import score
 
 PICTURES, DIMENSIONS, LANDMARKS, QUERIES_EACH, POSITIVES = 5063, 512, 11, 5, 50
-GOAL_S = 3.0
+GOAL = "<= 3"
 
 
 def make_features(path: Path, pictures: int, dimensions: int) -> None:
@@ -47,12 +44,28 @@ def make_ground_truth(folder: Path) -> None:
                 Path(f"{name}_{kind}.txt").write_text("".join(listed))
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.scoring",
-        description="Times eval.score (PCA, ranking, ranked lists, compute_ap) on made-up features.",
-        epilog="example: python -m bench.scoring --pictures 20000",
+def scored(pictures: int, dimensions: int, dim: str, runs: int) -> tuple[list[float], float]:
+    """Seconds of every run of eval.score, and the most memory in MiB. Raises ValueError where it fails."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "gt").mkdir()
+        make_features(folder / "f.h5", pictures, dimensions)
+        make_ground_truth(folder / "gt")
+        command = [str(folder / "f.h5"), "--gt", str(folder / "gt"), "--out", str(folder / "ranks")]
+
+        def run() -> None:
+            if score.main([*command, "--dims", dim]) != 0:
+                raise ValueError("eval.score failed")
+
+        return alternate(run, runs=runs, warm_up=0)[0], peak_mib()
+
+
+def main() -> int:
+    """Time eval.score, in a process of its own for its memory."""
+    parser = options(
+        "scoring",
+        "Times eval.score (PCA, ranking, ranked lists, compute_ap) on made-up features.",
+        "--pictures 20000",
     )
     parser.add_argument("--pictures", type=int, default=PICTURES, help=f"default {PICTURES}")
     parser.add_argument("--dimensions", type=int, default=DIMENSIONS, help=f"default {DIMENSIONS}")
@@ -60,30 +73,18 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.pictures < LANDMARKS * POSITIVES or arguments.dimensions < 1:
         parser.error(f"--pictures takes {LANDMARKS * POSITIVES} or more, --dimensions 1 or more")
-    return arguments
-
-
-def main() -> int:
-    """Print the seconds against the goal, and the largest memory."""
-    arguments = parse_arguments()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "gt").mkdir()
-        make_features(folder / "f.h5", arguments.pictures, arguments.dimensions)
-        make_ground_truth(folder / "gt")
-        options = ["--gt", str(folder / "gt"), "--out", str(folder / "ranks"), "--dims", arguments.dim]
-        started = time.perf_counter()
-        status = score.main([str(folder / "f.h5"), *options])
-        seconds = time.perf_counter() - started
+    runs = 1 if arguments.quick else 5
+    durations, memory = in_fresh_process(
+        scored, arguments.pictures, arguments.dimensions, arguments.dim, runs
+    )
     of_goal_size = (arguments.pictures, arguments.dimensions) == (PICTURES, DIMENSIONS)
-    goal = f" (goal: {GOAL_S:g} s)" if of_goal_size else ""
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{arguments.pictures} x {arguments.dimensions}: {seconds:.2f} s{goal}, {memory:.0f} MiB at most")
-    return status
+    what = f"scoring {arguments.pictures} x {arguments.dimensions}, PCA to {arguments.dim}"
+    rows = [
+        compare(what, "eval.score", "", "s", durations, goal=GOAL if of_goal_size else ""),
+        compare(what, "eval.score", "", "MiB at most", [memory]),
+    ]
+    return finish(rows, arguments)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_bench("scoring", main)
