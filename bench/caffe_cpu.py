@@ -3,29 +3,29 @@
 Every peer is a process that stays up and computes when told to, one at a time, in alternating order.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from bench.measure import Row, compare, finish, options, peak_mib, run_bench, seconds
+
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "prototxt/vgg16/deploy.prototxt"
-PEERS = ("onednn", "torch", "caffe")
+PEERS = {"onednn": "Caffe, oneDNN", "torch": "PyTorch, channels last", "caffe": "Caffe's own code"}
 CASES = {
     "fc7": "forward to fc7, 224x224, batch 8",
     "pool5": "forward to pool5, 768x1024, batch 1",
     "training": "forward and backward, 224x224, batch 8",
 }
-GOALS = {"fc7": 0.65, "pool5": 0.7, "training": 0.8}
+GOALS = {"fc7": "<= 0.65", "pool5": "<= 0.7", "training": "<= 0.8"}
 CONVOLUTIONS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
@@ -108,108 +108,68 @@ def torch_step(case: str, threads: int) -> Callable[[], object]:
 
 
 def serve(peer: str, case: str, threads: int) -> None:
-    """Answer each line of standard input with a pass's seconds, its end with the peak memory in MB."""
+    """Answer each line of standard input with a pass's seconds, its end with the peak memory in MiB."""
     step = torch_step(case, threads) if peer == "torch" else caffe_step(case)
     step()
     print("ready", flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
-        step()
-        print(time.perf_counter() - start, flush=True)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+        print(seconds(step), flush=True)
+    print(peak_mib(), flush=True)
 
 
-def start(peer: str, case: str, python: Path, threads: int) -> subprocess.Popen[str]:
+def start(peer: str, case: str, threads: int) -> subprocess.Popen[str]:
     """A peer's process, set up and waiting."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
     environment |= {"CAFFE_CPU_ENGINE": peer, "GLOG_minloglevel": "2"}
-    if peer == "torch":
-        environment.pop("PYTHONPATH", None)
-    command = [python, Path(__file__), "--serve", peer, "--cases", case, "--threads", str(threads)]
+    command = [sys.executable, "-m", "bench.caffe_cpu", "--serve", peer, "--cases", case]
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     if process.stdout.readline() != "ready\n":
-        raise ValueError(f"the {peer} process ended before its first pass")
+        raise ValueError(f"the process of {PEERS[peer]} ended before its first pass")
     return process
 
 
-def measure(
-    case: str, peers: list[str], pythons: dict[str, Path], runs: int, threads: int
-) -> dict[str, dict]:
-    """Each peer's seconds a pass, and its peak memory in MB."""
-    processes = {peer: start(peer, case, pythons[peer], threads) for peer in peers}
-    seconds: dict[str, list[float]] = {peer: [] for peer in peers}
+def measure(case: str, runs: int, threads: int) -> list[Row]:
+    """The rows of one case: every peer in turn, `runs` passes each."""
+    processes = {peer: start(peer, case, threads) for peer in PEERS}
+    milliseconds: dict[str, list[float]] = {peer: [] for peer in PEERS}
     for run in range(runs):
-        for peer in peers if run % 2 == 0 else reversed(peers):
+        for peer in PEERS if run % 2 == 0 else reversed(PEERS):
             processes[peer].stdin.write("go\n")
             processes[peer].stdin.flush()
-            seconds[peer].append(float(processes[peer].stdout.readline()))
+            passed = float(processes[peer].stdout.readline())
+            milliseconds[peer].append(1000 * passed / input_shape(case)[0])
     memory = {peer: float(process.communicate()[0]) for peer, process in processes.items()}
-    return {peer: {"seconds": seconds[peer], "peak_mb": memory[peer]} for peer in peers}
+    what = f"VGG16 {CASES[case]}, {threads} threads"
+    ours, own = PEERS["onednn"], PEERS["caffe"]
+    return [
+        compare(what, ours, PEERS[peer], "ms an image", milliseconds["onednn"], milliseconds[peer], goal=goal)
+        for peer, goal in (("torch", GOALS[case]), ("caffe", ""))
+    ] + [
+        compare(f"{what}, peak memory", ours, own, "MiB", [memory["onednn"]], [memory["caffe"]], goal="<= 1")
+    ]
 
 
-def report(case: str, results: dict[str, dict]) -> None:
-    """A line a peer, and the ratios to the first one's peers, run by run."""
-    print(f"\n{CASES[case]}")
-    images = input_shape(case)[0]
-    ours = results["onednn"]["seconds"]
-    for peer, result in results.items():
-        times = result["seconds"]
-        ratios = statistics.median(mine / its for mine, its in zip(ours, times, strict=True))
-        goal = f", goal {GOALS[case]}" if peer == "torch" else ""
-        print(
-            f"  {peer:<7} {1000 * statistics.median(times) / images:8.1f} ms an image (fastest "
-            f"{1000 * min(times) / images:.1f}, slowest {1000 * max(times) / images:.1f}),"
-            f" peak {result['peak_mb']:.0f} MB"
-            + (f"; oneDNN takes {ratios:.2f}x{goal}" if peer != "onednn" else "")
-        )
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.caffe_cpu",
-        description="VGG16 in float32 on the CPU: Caffe with the oneDNN engine, PyTorch channels-last, "
-        "Caffe's own code. The ratio is the median of the runs' own.",
-        epilog="example: python -m bench.caffe_cpu --torch-python .bench/bin/python --cases fc7 --runs 9",
-    )
-    parser.add_argument(
-        "--torch-python", type=Path, help="a Python with bench/requirements.txt; without: no PyTorch"
+def main() -> int:
+    """Measure the cases one after another."""
+    parser = options(
+        "caffe_cpu",
+        "VGG16 in float32 on the CPU: Caffe with the oneDNN engine beside PyTorch and Caffe's own code.",
+        "--cases fc7 --runs 9",
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--runs", type=int, default=7, help="passes a peer (default 7)")
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: every core"
-    )
-    parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--serve", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.runs < 1 or arguments.threads < 1:
-        parser.error("--runs and --threads take numbers from 1 up")
-    return arguments
-
-
-def main() -> None:
-    """Measure the cases one after another."""
-    arguments = parse_arguments()
+    threads = len(os.sched_getaffinity(0))
     if arguments.serve:
-        serve(arguments.serve, arguments.cases[0], arguments.threads)
-        return
-    peers = [peer for peer in PEERS if peer != "torch" or arguments.torch_python]
-    pythons = {peer: arguments.torch_python if peer == "torch" else Path(sys.executable) for peer in peers}
-    figures = {}
-    for case in arguments.cases:
-        figures[case] = measure(case, peers, pythons, arguments.runs, arguments.threads)
-        report(case, figures[case])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        serve(arguments.serve, arguments.cases[0], threads)
+        return 0
+    cases = ["fc7"] if arguments.quick else arguments.cases
+    rows = [row for case in cases for row in measure(case, 3 if arguments.quick else arguments.runs, threads)]
+    return finish(rows, arguments)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"bench.caffe_cpu: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_bench("caffe_cpu", main)
