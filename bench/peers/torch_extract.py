@@ -2,8 +2,8 @@
 
     python bench/peers/torch_extract.py DIR WEIGHTS.npz OUT.npy
 
-Channels last, batches of 8. The same features as eval.extract's fc7 of the same weights: resized without keeping
-the aspect (OpenCV, bilinear), BGR less one mean a channel. Rows in the names' order.
+Channels last, batches of 8. The same features as eval.extract's fc7 of the same weights: resized without
+keeping the aspect (OpenCV, bilinear), BGR less one mean a channel. Rows in the names' order.
 """
 
 import os
