@@ -94,6 +94,7 @@ class Extractor:
         self._mop = mop.load(Path(network.mop)) if network.mop else None
         net = read_deploy(Path(network.deploy))
         cut_behind(net, network.layers)
+        work_in_place(net, network.layers)
         with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
             file.write(text_format.MessageToString(net))
             file.flush()
@@ -293,6 +294,22 @@ def cut_behind(net: Any, wanted: Sequence[str]) -> None:
     layers = net.layer or net.layers
     last = max(i for i, layer in enumerate(layers) if set(wanted) & set(layer.top))
     del layers[last + 1 :]
+
+
+def work_in_place(net: Any, wanted: Sequence[str]) -> None:
+    """Let ReLU and dropout write over a blob that nobody wants or reads but they: the same values in half the
+    memory, and Caffe may compute a convolution and its ReLU in one go. What tools.rename_blobs took apart."""
+    inputs = {*net.input, *(top for layer in net.layer if layer.type == "Input" for top in layer.top)}
+    for layer in net.layer:
+        if layer.type not in ("ReLU", "Dropout") or layer.bottom[0] == layer.top[0]:
+            continue
+        below, above = layer.bottom[0], layer.top[0]
+        readers = [other for other in net.layer if below in other.bottom and below not in other.top]
+        if below in wanted or below in inputs or readers != [layer]:
+            continue
+        for other in net.layer:
+            for blobs in (other.bottom, other.top):
+                blobs[:] = [above if blob == below else blob for blob in blobs]
 
 
 def check_any_size(net: Any, wanted: Sequence[str], path: Path) -> None:

@@ -18,9 +18,10 @@ import h5py
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 
 from eval.extract import main
-from eval.network import read_mean
+from eval.network import read_mean, work_in_place
 from eval.pictures import Picture, list_pictures, read_part
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,37 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for query, (picture, box) in QUERIES.items():
         (folder / "gt" / f"{query}_query.txt").write_text(f"{picture} {box}\n")
     return folder
+
+
+CHAIN = """
+layer { name: "in" type: "Input" top: "data" }
+layer { name: "relu0" type: "ReLU" bottom: "data" top: "r0" }
+layer { name: "fc6" type: "InnerProduct" bottom: "r0" top: "fc6" }
+layer { name: "relu6" type: "ReLU" bottom: "fc6" top: "fc6_relu6" }
+layer { name: "drop6" type: "Dropout" bottom: "fc6_relu6" top: "fc6_drop6" }
+layer { name: "fc7" type: "InnerProduct" bottom: "fc6_drop6" top: "fc7" }
+layer { name: "relu7" type: "ReLU" bottom: "fc7" top: "fc7_relu7" }
+layer { name: "drop7" type: "Dropout" bottom: "fc7" top: "fc7_drop7" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        (
+            ["fc7_relu7"],
+            "data>r0 r0>fc6_drop6 fc6_drop6> fc6_drop6> fc6_drop6>fc7 fc7>fc7_relu7 fc7>fc7_drop7",
+        ),
+        (["fc6_relu6"], "data>r0 r0>fc6_relu6 fc6_relu6> fc6_relu6>fc6_drop6"),
+        (["fc6"], "data>r0 r0>fc6 fc6>fc6_drop6 fc6_drop6> fc6_drop6>fc7"),
+    ],
+)
+def test_in_place_goes_what_nobody_else_reads(wanted, left) -> None:
+    """fc7 is read twice, the input is the caller's, a wanted blob stays: the rest of each chain is one blob."""
+    net = text_format.Parse(CHAIN, caffe_pb2.NetParameter())
+    work_in_place(net, wanted)
+    arrows = [(layer.bottom[0], layer.top[0]) for layer in net.layer if layer.bottom]
+    assert " ".join(f"{a}>{b if a != b else ''}" for a, b in arrows).startswith(left)
 
 
 @pytest.fixture
