@@ -90,7 +90,7 @@ layer { name: "drop7" type: "Dropout" bottom: "fc7" top: "fc7_drop7" }
     ],
 )
 def test_in_place_goes_what_nobody_else_reads(wanted, left) -> None:
-    """fc7 is read twice, the input is the caller's, a wanted blob stays: the rest of each chain is one blob."""
+    """fc7 is read twice, the input is the caller's, a wanted blob stays: the rest of a chain is one."""
     net = text_format.Parse(CHAIN, caffe_pb2.NetParameter())
     work_in_place(net, wanted)
     arrows = [(layer.bottom[0], layer.top[0]) for layer in net.layer if layer.bottom]
