@@ -16,16 +16,20 @@ ARG ARCH="75;80;86;89;90;100;120"
 ARG PIP_NO_CACHE_DIR=1
 RUN if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
     else CAFFE_CUDA=$CUDA tools/setup.sh --arch "$ARCH" && tools/caffe/build.sh --test; fi \
-    && rm -rf "$CAFFE_PREFIX/build" "$CAFFE_PREFIX/wheels"
+    && rm -rf "$CAFFE_PREFIX/build" "$CAFFE_PREFIX/wheels" \
+    && find "$CAFFE_VENV" -type d -path '*/site-packages/*/tests' -prune -exec rm -rf {} + \
+    && "$CAFFE_VENV/bin/pip" uninstall -q -y setuptools pip
 
 FROM base
 LABEL org.opencontainers.image.title="Layer selection and fine-tuning for image retrieval, on BVLC Caffe" \
       org.opencontainers.image.description="Reproduces the article's tables; runs on the CPU, and where built with CUDA=1 on NVIDIA's GPUs from Turing to Blackwell (driver 580 or later)"
 COPY tools/apt-packages.txt tools/
+# OpenCV's reader of pictures brings libGL by way of its many formats; the drivers behind that (160 MB) draw nothing here
 RUN apt-get update -qq \
     && awk '$1 == "run" { print $2 }' tools/apt-packages.txt \
        | DEBIAN_FRONTEND=noninteractive xargs apt-get install -y -qq --no-install-recommends >/dev/null \
-    && rm -rf /var/lib/apt/lists/* \
+    && dpkg --purge --force-depends libgl1-mesa-dri libllvm15 libz3-4 >/dev/null \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 1000 --create-home --shell /bin/bash caffe \
     && install -d -o caffe -g caffe /workspace /data
 COPY --from=build /opt/venv /opt/venv

@@ -11,7 +11,7 @@ Installs what the project needs on Debian 12 and is not there yet:
   2. .venv, from tools/requirements.txt
   3. Caffe, compiled from Debian's source package into .caffe (tools/caffe/build.sh, which takes the other options)
 
-  --tests  also what only the tests need: a browser
+  --tests  also what only the tests need, a browser among it
 
 Environment: CAFFE_PREFIX  where Caffe goes (default .caffe)
              CAFFE_VENV    the virtual environment (default .venv)
@@ -58,18 +58,23 @@ install_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# what the tests need stands last in requirements.txt; a virtual environment that has it serves without --tests too
 make_venv() {
-    local wanted="$root/tools/requirements.txt" stamp="$venv/requirements.txt"
-    cmp -s "$wanted" "$stamp" && return
+    local all="$root/tools/requirements.txt" stamp="$venv/requirements.txt"
+    cmp -s "$all" "$stamp" && return
+    [[ $tests == yes ]] || ! cmp -s <(without_tests "$all") "$stamp" || return 0
     echo "setup: making the virtual environment"
     [[ -x $venv/bin/python ]] || /usr/bin/python3 -m venv "$venv"
-    "$venv/bin/pip" install -q --disable-pip-version-check -r "$wanted"
-    cp "$wanted" "$stamp.part" && mv "$stamp.part" "$stamp"
+    if [[ $tests == yes ]]; then cat "$all"; else without_tests "$all"; fi >"$venv/requirements.part"
+    "$venv/bin/pip" install -q --disable-pip-version-check -r "$venv/requirements.part"
+    mv "$venv/requirements.part" "$stamp"
 }
 
-kinds=(run) build=no build_options=()
+without_tests() { sed '/^# tests/,$d' "$1"; }
+
+kinds=(run) tests=no build=no build_options=()
 for option in "$@"; do
-    if [[ $option == --tests ]]; then kinds+=(test); else build_options+=("$option"); fi
+    if [[ $option == --tests ]]; then tests=yes && kinds+=(test); else build_options+=("$option"); fi
 done
 status=0
 "$root/tools/caffe/build.sh" --check "${build_options[@]}" || status=$?
