@@ -88,57 +88,69 @@ def _size(preprocessing: dict[str, Any] | None) -> str:
     return f"{resize[0]} x {resize[1]}" if resize else ""
 
 
-def published(article: dict[str, Any], row: Row) -> list[dict[str, Any]]:
-    """Figures for Oxford5k of the row's pooling; only of pool5, which they were measured on."""
-    given = article["representations"]
-    return [figure for figure in given if row.layer == "pool5" and row.pooling == figure["pooling"]]
+def published(article: dict[str, Any], rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Figures for Oxford5k of the rows' poolings; only of pool5, which they were measured on."""
+    here = {row.pooling for row in rows if row.layer == "pool5"}
+    return [figure for figure in article["representations"] if figure["pooling"] in here]
 
 
 def as_json(article: dict[str, Any], rows: Sequence[Row]) -> str:
-    """The table for programs; mAP from 0 to 1."""
+    """The table for programs; mAP from 0 to 1. `published` has others' figures, `sources` where from."""
     made = [
         {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures")}
-        | {
-            "figures": [{"label": column.label} | figure for column, figure in row.figures.items()],
-            "published": published(article, row),
-        }
+        | {"figures": [{"label": column.label} | figure for column, figure in row.figures.items()]}
         for row in rows
     ]
-    return json.dumps({"table": 3, "rows": made, "sources": article["sources"]}, indent=1) + "\n"
+    given = published(article, rows)
+    sources = {figure["source"]: article["sources"][figure["source"]] for figure in given}
+    table = {"table": 3, "rows": made, "published": given, "sources": sources}
+    return json.dumps(table, indent=1) + "\n"
 
 
 def as_markdown(
     article: dict[str, Any], rows: Sequence[Row], columns: Sequence[Column], remarks: Sequence[str]
 ) -> str:
-    """The table for people: title, table, and what one must know to read it."""
-    sources = list(article["sources"])
-    lines = [["mAP", "", "input", *(column.heading for column in columns), "published"]]
+    """The table for people: title, table, what one must know to read it, and what others have published."""
+    lines = [["mAP", "", "input", *(column.heading for column in columns)]]
     lines += [
-        [
-            row.layer,
-            row.pooling,
-            row.pictures,
-            *(_percent(row.figures.get(column)) for column in columns),
-            "; ".join(_given(figure, sources) for figure in published(article, row)),
-        ]
+        [row.layer, row.pooling, row.pictures, *(_percent(row.figures.get(column)) for column in columns)]
         for row in rows
     ]
     if len({row.model for row in rows}) > 1:
         models = ["model", *(row.model for row in rows)]
         lines = [[model, *line] for model, line in zip(models, lines, strict=True)]
-    notes = [f"[{number}] {article['sources'][name]}." for number, name in enumerate(sources, start=1)]
-    paragraphs = [*_reading(rows), *remarks, *notes]
-    left = len(lines[0]) - len(columns) - 1
-    return "\n\n".join([f"# Table 3: {TITLE}", aligned(lines, left), *map(wrapped, paragraphs)]) + "\n"
+    parts = [f"# Table 3: {TITLE}", aligned(lines, len(lines[0]) - len(columns))]
+    parts += map(wrapped, [*_reading(rows), *remarks])
+    return "\n\n".join([*parts, *_published(article, rows)]) + "\n"
+
+
+def _published(article: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+    """What others have reached with the rows' representations: a table, how to read it, and its sources."""
+    given = published(article, rows)
+    if not given:
+        return []
+    sources = list(dict.fromkeys(figure["source"] for figure in given))
+    lines = [["pool5", "dimensions", "network", "whitening fitted on", "", "mAP"]]
+    for figure in given:
+        dimensions = f"{figure['dim']}{', QE' if figure['query_expansion'] else ''}"
+        number = f"[{sources.index(figure['source']) + 1}]"
+        setting = (figure["pooling"], dimensions, figure["network"], figure["whitening"], number)
+        lines.append([*setting, f"{100 * figure['map']:.4g} %"])
+    text = (
+        f"Queries are cut to their boxes throughout. {article['network']} is the network as trained on "
+        "ImageNet; what any other network reached is not comparable with the rows above. "
+        "`eval.score --pca-features` fits the whitening on other pictures, `eval.extract --rmac-whitening` "
+        "R-MAC's own. MOP-CNN's paper has no figure for Oxford5k."
+    )
+    notes = [
+        f"[{number}] {source['is']}. Measured: {source['measured']}. Checked: {source['checked']}."
+        for number, source in enumerate((article["sources"][name] for name in sources), start=1)
+    ]
+    return [f"## Published for {article['dataset']}", aligned(lines, 5), *map(wrapped, [text, *notes])]
 
 
 def _percent(figure: dict[str, Any] | None) -> str:
     return f"{100 * figure['map']:.2f} %" if figure else ""
-
-
-def _given(figure: dict[str, Any], sources: Sequence[str]) -> str:
-    expanded = ", QE" if figure["query_expansion"] else ""
-    return f"{100 * figure['map']:.1f} % at {figure['dim']}{expanded} [{sources.index(figure['source']) + 1}]"
 
 
 def _reading(rows: Sequence[Row]) -> list[str]:

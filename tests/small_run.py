@@ -1,6 +1,7 @@
 """A run of every program that the report and the search page read from, on drawn pictures; and a browser."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+import eval.claims
 import eval.extract
 import eval.look
 import eval.score
@@ -129,6 +131,25 @@ def write_weights(path: Path, seed: int) -> None:
     net.save(str(path))
 
 
+def write_representations(work: Path) -> None:
+    """Table 3 of the fully connected layers and two maps' poolings, and the claims."""
+    pooled = [
+        {"layer": f"pool5_{pooling}", "label": label, "dim": 128, "map": 0.5, "query_expansion": "none"}
+        | {"rerank": "none"}
+        for pooling in ("rmac", "gem")
+        for label in ("128", "none")
+    ]
+    scores = {"model": "pretrained", "preprocessing": {"resize": {"max_side": 96}}, "rows": pooled}
+    maps = work / "ranks" / "pretrained_maps" / "scores.json"
+    maps.parent.mkdir()
+    maps.write_text(json.dumps(scores))
+    both = [str(work / "ranks" / "pretrained" / "scores.json"), str(maps)]
+    results = str(work / "results")
+    assert eval.tables.main(["--table", "3", "--scores", *both, "--out", results]) == 0
+    folders = [f"--{name}={work / name}" for name in ("features", "ranks")]
+    assert eval.claims.main([*folders, "--out", results]) == 0
+
+
 def write_results(run: SmallRun) -> None:
     """Features, ranks, tables, training curves and maps, by the programs that make them."""
     work = run.work
@@ -161,6 +182,7 @@ def write_results(run: SmallRun) -> None:
     finetuned = ["--finetuned", work / "ranks" / "finetuned" / "scores.json"]
     assert eval.tables.main(["--table", "1", *map(str, tables)]) == 0
     assert eval.tables.main(["--table", "2", *map(str, (*tables, *finetuned))]) == 0
+    write_representations(work)
     maps = [
         "--deploy",
         deploy,

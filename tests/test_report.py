@@ -79,6 +79,23 @@ def test_its_tables_say_what_the_json_says(opened: tuple[Page, list[str]], small
         assert shown == [[f"{100 * row['map']:.2f}", f"{100 * row['article']:.2f}"] for row in rows]
 
 
+def test_representations_and_claims_are_there(opened: tuple[Page, list[str]], small_run: SmallRun) -> None:
+    page, _ = opened
+    results = small_run.work / "results"
+    table = json.loads((results / "table3.json").read_text())
+    shown = page.locator("table[data-table='3'] td.n").all_inner_texts()
+    figures = [f"{100 * figure['map']:.2f}" for row in table["rows"] for figure in row["figures"]]
+    assert sorted(re.findall(r"[\d.]+(?=\s%)", " ".join(shown))) == sorted(figures)
+    published = page.locator("table[data-table='published'] tbody tr").all_inner_texts()
+    assert len(published) == len(table["published"]) > 1
+    assert any("VGG16 trained for retrieval" in row and "87.90" in row for row in published)
+    assert "##" not in page.locator("#retrieval").inner_text()
+    claims = json.loads((results / "claims.json").read_text())["claims"]
+    rows = page.locator("table", has_text="What the article says").locator("tbody tr")
+    assert rows.locator("th").all_inner_texts() == [claim["text"] for claim in claims]
+    assert {claim["verdict"] for claim in claims} > {"not measured here"}
+
+
 def test_answers_and_frames_are_the_ranked_lists(opened: tuple[Page, list[str]], small_run: SmallRun) -> None:
     page, _ = opened
     for query in [f"{building}_{i}" for building in BUILDINGS for i in (1, 2)]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eval.table3 import split
-from eval.tables import main
+from eval.tables import ARTICLE, main
 
 RMAC = {("pool5_rmac", "256"): 0.61, ("pool5_rmac", "none"): 0.55}
 FIGURES = RMAC | {("pool5_crow", "256"): 0.6, ("fc6", "256"): 0.4}
@@ -38,21 +38,59 @@ def test_table_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert table(tmp_path, whole, square) == 0
     markdown = (tmp_path / "results/table3.md").read_text()
     assert capsys.readouterr().out == markdown
-    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    ours = markdown.partition("## Published")[0]
+    lines = [line for line in ours.splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1
     header, _, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert header == ["mAP", "", "input", "256", "256, QE", "no PCA", "no PCA, QE", "published"]
-    assert [line[:7] for line in body] == [
+    assert header == ["mAP", "", "input", "256", "256, QE", "no PCA", "no PCA, QE"]
+    assert body == [
         ["fc6", "", "up to 1024", "40.00 %", "50.00 %", "", ""],
         ["pool5", "crow", "up to 1024", "60.00 %", "70.00 %", "", ""],
         ["pool5", "rmac", "up to 1024", "61.00 %", "71.00 %", "55.00 %", "65.00 %"],
         ["pool5", "rmac", "224 x 224", "50.00 %", "60.00 %", "", ""],
     ]
+
+
+def published_of(markdown: str) -> list[list[str]]:
+    """The table of published figures, its header left out."""
+    theirs = markdown.partition("## Published for Oxford5k")[2]
+    lines = [line for line in theirs.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_published_figures_of_the_poolings_that_are_there(tmp_path: Path) -> None:
+    assert table(tmp_path, scores(tmp_path / "a.json", [224, 224], FIGURES)) == 0
+    markdown = (tmp_path / "results/table3.md").read_text()
+    body = published_of(markdown)
+    assert {row[0] for row in body} == {"rmac", "crow"}
     # the figures of the benchmark that the article's author published later
-    assert body[2][7].startswith("75.7 % at 256, QE [1]")
-    assert body[1][7].startswith("72.8 % at 256, QE [1]")
-    assert body[0][7] == ""
-    assert "[1] the article's author, cnn-cbir-benchmark" in markdown
+    assert ["rmac", "256, QE", "VGG16", "not said", "[1]", "75.7 %"] in body
+    assert ["crow", "256, QE", "VGG16", "not said", "[1]", "72.8 %"] in body
+    notes = {line.partition(" ")[0] for line in markdown.splitlines() if line.startswith("[")}
+    assert notes == {row[4] for row in body}, "a note for every source that is quoted, and for no other"
+
+
+def test_what_another_network_reached_says_so(tmp_path: Path) -> None:
+    assert table(tmp_path, scores(tmp_path / "a.json", [224, 224], {("pool5_gem", "256"): 0.5})) == 0
+    markdown = (tmp_path / "results/table3.md").read_text()
+    (gem,) = published_of(markdown)
+    assert gem[2] == "VGG16 trained for retrieval"
+    assert "what any other network reached is not comparable" in " ".join(markdown.split())
+
+
+def test_nothing_published_no_table(tmp_path: Path) -> None:
+    assert table(tmp_path, scores(tmp_path / "a.json", [224, 224], {("conv5_3_gem", "256"): 0.5})) == 0
+    assert "Published" not in (tmp_path / "results/table3.md").read_text()
+
+
+def test_every_published_figure_says_where_it_is_from_and_how_it_was_checked() -> None:
+    article = json.loads(ARTICLE.read_text(encoding="utf-8"))
+    assert {figure["source"] for figure in article["representations"]} == set(article["sources"])
+    for source in article["sources"].values():
+        assert set(source) == {"is", "measured", "checked"} and all(source.values())
+    for figure in article["representations"]:
+        assert 0 < figure["map"] < 1 and figure["dim"] in (128, 256, 512)
+        assert figure["network"] and figure["whitening"]
 
 
 def test_the_same_for_programs(tmp_path: Path) -> None:
@@ -66,11 +104,13 @@ def test_the_same_for_programs(tmp_path: Path) -> None:
         ("none", "none"): 0.55,
         ("none", "linear"): 0.65,
     }
-    assert {(f["dim"], f["query_expansion"], f["map"]) for f in rmac["published"]} == {
+    assert {
+        (f["dim"], f["query_expansion"], f["map"]) for f in made["published"] if f["pooling"] == "rmac"
+    } == {
         (256, True, 0.757),
         (512, False, 0.669),
     }
-    assert rows["fc6", ""]["published"] == []
+    assert set(made["sources"]) == {figure["source"] for figure in made["published"]}
 
 
 def test_names_with_one_pooling_inside_another() -> None:

@@ -237,7 +237,8 @@ def _table(run: Run, pictures: Pictures, number: int) -> dict[str, Any]:
     grid = grid_of(run.tables[number], number)
     bars = bars_of(grid)
     note = run.work / "results" / f"table{number}.md"
-    remarks = note.read_text(encoding="utf-8").split("\n\n")[2:] if note.is_file() else []
+    text = note.read_text(encoding="utf-8").partition("\n## ")[0] if note.is_file() else ""
+    remarks = text.strip().split("\n\n")[2:]
     figure = pictures.figure(
         f"table{number}", figures.against_article(bars), f"The figures of Table {number}"
     )
@@ -245,6 +246,9 @@ def _table(run: Run, pictures: Pictures, number: int) -> dict[str, Any]:
         "grid": grid,
         "figure": Illustration(figure, _table_caption(bars)),
         "remarks": [" ".join(remark.split()) for remark in remarks],
+        "compared": any(theirs is not None for _, _, theirs in bars),
+        "published": run.tables[number].get("published", []),
+        "sources": run.tables[number].get("sources", {}),
     }
 
 
@@ -278,7 +282,8 @@ def _table_caption(bars: Sequence[Bar]) -> str:
     if given:
         theirs = max(given, key=lambda bar: bar[2] or 0)
         words += f", the article with {theirs[0]} ({100 * theirs[2]:.1f}\u00a0%)"
-    return f"{words}. Compare the order of the bars with the order of the diamonds."
+        words += ". Compare the order of the bars with the order of the diamonds"
+    return f"{words}."
 
 
 def grid_of(table: Mapping[str, Any], number: int) -> Grid:
@@ -311,11 +316,7 @@ def _grid_of_representations(table: Mapping[str, Any]) -> Grid:
     rows = []
     for row in table["rows"]:
         ours = {(one["label"], one["query_expansion"] != "none"): one for one in row["figures"]}
-        theirs = {(one["dim"], one["query_expansion"]): one["map"] for one in row["published"]}
-        cells = [
-            (ours[key]["map"], theirs.get((ours[key]["dim"], key[1]))) if key in ours else (None, None)
-            for key in columns
-        ]
+        cells = [(ours[key]["map"] if key in ours else None, None) for key in columns]
         label = " ".join(filter(None, (row["layer"], row["pooling"])))
         rows.append((f"{label}, {row['pictures']}" if row["pictures"] else label, cells))
     return Grid(3, list(columns.values()), rows)
