@@ -19,7 +19,8 @@ stage data "The data: landmarks to train on, the retrieval set, pre-trained weig
         step "$W/data/retrieval" : -- python -m data_prep.make_demo retrieval --out "$W/data/retrieval" --seed "$SEED"
         wants_table 2 && step "$TRAIN_PICTURES" : -- python -m data_prep.make_demo landmarks --out "$TRAIN_PICTURES" --seed "$SEED"
         step "$W/data/generic" : -- python -m data_prep.make_demo generic --out "$W/data/generic" --seed "$SEED"
-        step "$WEIGHTS" : "$W/data/generic" -- tools/pretrain.sh "$W/data/generic" "$W/data/pretraining" "$WEIGHTS" "$SEED"
+        step "$WEIGHTS" "$W/data/pretraining" : "$W/data/generic" "prototxt/$NETWORK/pretraining" -- \
+            tools/pretrain.sh "$W/data/generic" "$W/data/pretraining" "$WEIGHTS" "$SEED"
     elif [[ $SOURCE == download ]]; then
         step "$DATABASE" : -- python -m data_prep.fetch oxford5k-images --out "$DATABASE"
         step "$GROUND_TRUTH" : -- python -m data_prep.fetch oxford5k-gt --out "$GROUND_TRUTH"
@@ -78,11 +79,12 @@ if wants_table 2; then
                 python -m tools.fill_prototxt --net "prototxt/$NETWORK" --out "$W/prototxt/train_variants" \
                 --train-lmdb "$W/lmdb/train_lmdb" --val-lmdb "$W/lmdb/val_lmdb" --mean "$W/lmdb/mean.binaryproto" \
                 --classes "$W/classes.csv" --snapshot-prefix "$W/snapshots_variants/vgg" --seed "$SEED" "${SOLVER_OPTIONS[@]}"
-            for mode in last two-phase; do
-                step "$W/models/finetuned_$mode.caffemodel" : "$W/prototxt/train_variants" "$WEIGHTS" "$W/lmdb/train_lmdb" -- \
-                    tools/finetune.sh --prototxt "$W/prototxt/train_variants" --weights "$WEIGHTS" --mode "$mode" \
-                    --out "$W/models/finetuned_$mode.caffemodel" "${GPU_OPTIONS[@]}"
-            done
+            step "$W/models/finetuned_last.caffemodel" "$W/snapshots_variants" : "$W/prototxt/train_variants" "$WEIGHTS" "$W/lmdb/train_lmdb" -- \
+                tools/finetune.sh --prototxt "$W/prototxt/train_variants" --weights "$WEIGHTS" --mode last \
+                --out "$W/models/finetuned_last.caffemodel" "${GPU_OPTIONS[@]}"
+            step "$W/models/finetuned_two-phase.caffemodel" : "$W/models/finetuned_last.caffemodel" "$WEIGHTS" -- \
+                tools/finetune.sh --prototxt "$W/prototxt/train_variants" --weights "$WEIGHTS" --mode two-phase \
+                --out "$W/models/finetuned_two-phase.caffemodel" "${GPU_OPTIONS[@]}"
         fi
     }
 fi

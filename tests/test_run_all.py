@@ -71,6 +71,7 @@ def test_from_to_and_only_choose_stages() -> None:
         (["--from"], 2, "--from needs a value"),
         (["--from", "score", "--to", "data"], 2, "--from score comes after --to data"),
         (["--table", "7"], 2, "--table takes"),
+        (["--variants", "--table", "3"], 2, "--variants fine-tunes, which --table 3 leaves out"),
         (["--gpu", "a,b"], 2, "--gpu takes numbers such as 0,1"),
         (["--profile", "nothing"], 1, "there is no profile nothing"),
     ],
@@ -81,6 +82,24 @@ def test_wrong_options_are_one_sentence(options: list[str], status: int, sentenc
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_variants_are_trained_extracted_and_scored() -> None:
+    done = run_all("--variants", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    commands = done.stdout.splitlines()
+    trained = [line.partition("--mode ")[2].split()[0] for line in commands if "tools/finetune.sh" in line]
+    assert trained == ["all", "last", "two-phase"]
+    for model in ("pretrained", "finetuned", "finetuned_last", "finetuned_two-phase"):
+        assert any("eval.extract" in line and f"--model {model} " in line for line in commands)
+        assert any("eval.score" in line and line.endswith(f"/ranks/{model}") for line in commands)
+
+
+def test_variants_need_the_article_s_own_mode(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("FINETUNE_MODE=last\n")
+    done = run_all("--profile", "mine", "--variants", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--variants compares FINETUNE_MODE=all with the other two" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ while (($#)); do
     esac
     shift
 done
+[[ $variants == no || $table == 0 ]] || misused "--variants fine-tunes, which --table $table leaves out"
 ((first <= last)) || misused "--from ${STAGES[first]} comes after --to ${STAGES[last]}"
 
 # paths on the command line are the caller's; below the checkout they are kept short, so that commands can be pasted
@@ -195,6 +196,9 @@ CAFFE_PREFIX=${CAFFE_PREFIX:-$PWD/.caffe}
 export PYTHONUNBUFFERED=1
 read_profile "$profile_file"
 
+[[ $variants == no || $FINETUNE_MODE == all ]] ||
+    die "--variants compares FINETUNE_MODE=all with the other two; $profile_file has FINETUNE_MODE=$FINETUNE_MODE"
+
 SPLIT_OPTIONS=()
 [[ $COPIES_ANYWHERE == no ]] || SPLIT_OPTIONS+=(--copies-anywhere)
 GPU_OPTIONS=() SOLVER_OPTIONS=()
@@ -205,7 +209,7 @@ declare -A WEIGHTS_OF=([pretrained]=$WEIGHTS [finetuned]=$W/models/finetuned.caf
 MODELS=(pretrained)
 ((table != 0)) || MODELS+=(finetuned)
 for mode in last two-phase; do
-    [[ $variants == no || $table != 0 ]] || MODELS+=("finetuned_$mode")
+    [[ $variants == no ]] || MODELS+=("finetuned_$mode")
     WEIGHTS_OF[finetuned_$mode]=$W/models/finetuned_$mode.caffemodel
 done
 # what the report shows: the article's two models, and the training of the second
