@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from eval import mop
 from eval.pictures import Part, Picture, read_part
-from eval.pooling import POOLINGS, rmac
+from eval.pooling import POOLINGS, MapTooSmallError, rmac
 from eval.train_rmac import RegionWhitening
 
 # No weight has this value: where it is left after loading, the caffemodel had nothing.
@@ -190,7 +190,9 @@ class Extractor:
                 if self._whitening and self._whitening.provenance["layer"] == layer:
                     yield f"{layer}_rmac_whitened", rmac(blob, whiten=self._whitening)
             except ValueError as error:
-                raise ValueError(f"{picture.path}, layer {layer}: {error}") from error
+                small = isinstance(error, MapTooSmallError) and not self._network.input_size
+                hint = "; --min-side enlarges small pictures" if small else ""
+                raise ValueError(f"{picture.path}, layer {layer}: {error}{hint}") from error
             if self._network.maps:
                 save_map(Path(self._network.maps, group, layer, f"{picture.name}.npy"), blob)
 
@@ -336,6 +338,8 @@ def read_mean(text: str) -> tuple[float, float, float]:
         blue, green, red = (float(number) for number in text.split(","))
         if math.isfinite(blue + green + red):
             return blue, green, red
+    if "," in text and not Path(text).exists():
+        raise ValueError(f"{text} is not a mean B,G,R of three finite numbers")
     blob = caffe_messages().BlobProto()
     try:
         blob.ParseFromString(Path(text).read_bytes())

@@ -24,6 +24,10 @@ RMAC_OVERLAP = Fraction(2, 5)
 RMAC_LONG_SIDE = range(2, 8)
 
 
+class MapTooSmallError(ValueError):
+    """A map has not the cells that a pooling needs."""
+
+
 def sum_pool(feature_map: np.ndarray) -> np.ndarray:
     """SUM: v_c = sum over all cells of x_c, (C, H, W) -> (C,).
 
@@ -112,7 +116,8 @@ def rmac_regions(height: int, width: int, levels: int = RMAC_LEVELS) -> list[tup
 
     Tolias, Sicre and Jégou, arXiv 1511.05879, section 3.2; the bounds 2 to 7 are the authors' code's.
 
-    Raises ValueError for a side or levels below 1 and where a level's square would be smaller than one cell.
+    Raises ValueError for a side or levels below 1, MapTooSmallError where a level's square would be smaller
+    than one cell.
     """
     if height < 1 or width < 1:
         raise ValueError(f"a map of {height} x {width} cells has no regions")
@@ -120,7 +125,7 @@ def rmac_regions(height: int, width: int, levels: int = RMAC_LEVELS) -> list[tup
         raise ValueError(f"R-MAC needs at least 1 level, not {levels}")
     short = min(height, width)
     if 2 * short < levels + 1:
-        raise ValueError(
+        raise MapTooSmallError(
             f"a map of {height} x {width} cells is too small for {levels} levels of R-MAC: "
             f"it has room for {2 * short - 1} at most"
         )

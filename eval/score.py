@@ -287,7 +287,10 @@ def reduced(
     full = database.shape[1]
     wanted = {label: full if label == "full" else int(label) for label in options.dims if label != "none"}
     if wanted:
-        whitening = Whitening().fit(fitting_set(layer, database, options), max(wanted.values()))
+        try:
+            whitening = Whitening().fit(fitting_set(layer, database, options), max(wanted.values()))
+        except ValueError as error:
+            raise ValueError(f"{layer}: {error}") from error
         held = len(whitening.standard_deviations)
         usable = held - whitening.noise_directions if options.drop_noise else held
         whitened = whitening.transform(database), whitening.transform(queries)

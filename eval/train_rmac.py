@@ -53,7 +53,9 @@ class RegionWhitening:
         from eval.ranking import FLOAT32_NOISE
 
         # 'full': resolves the smallest directions, which count most in a whitening (see eval.ranking)
-        pca = PCA(min(len(vectors) - 1, vectors.shape[1]), svd_solver="full").fit(vectors.astype(np.float64))
+        most = min(len(vectors) - 1, vectors.shape[1])
+        with np.errstate(invalid="ignore"):  # vectors that are all alike: their share of no variance
+            pca = PCA(most, svd_solver="full").fit(vectors.astype(np.float64))
         deviations = np.sqrt(pca.explained_variance_)
         kept = deviations >= FLOAT32_NOISE
         if not kept.any():
@@ -99,10 +101,13 @@ def region_vectors(files: Sequence[Path], levels: int = RMAC_LEVELS) -> np.ndarr
     for file in files:
         try:
             feature_map = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{file} is no map as eval.extract --keep-maps writes it") from error
+        try:
             vectors.append(rmac_vectors(feature_map, levels))
             if vectors[-1].shape[1] != vectors[0].shape[1]:
                 raise ValueError(f"it has {vectors[-1].shape[1]} channels, others {vectors[0].shape[1]}")
-        except (ValueError, EOFError) as error:
+        except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
     return np.concatenate(vectors)
 

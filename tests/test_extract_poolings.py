@@ -155,6 +155,20 @@ def test_the_networks_own_size_twice_that_and_fc_beside(made) -> None:
     close(square["database/fc7_relu7"], [blob["fc7_relu7"] for blob in blobs])
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
+def test_a_picture_smaller_than_any_window_or_cell(made, tmp_path, size) -> None:
+    """MOP-CNN's windows are cut of 256 x 256 whatever the picture; --min-side gives R-MAC its cells."""
+    folder = shutil.copytree(made, tmp_path / "copy", ignore=shutil.ignore_patterns("*.h5", "maps", "jpg"))
+    (folder / "jpg").mkdir()
+    cv2.imwrite(str(folder / "jpg" / "a.png"), np.full((*size, 3), 200, np.uint8))
+    windows = ["--layers", "fc7", "--windows"]
+    pooled = ["--layers", "pool5", "--pool", "rmac,crow,gem", "--max-side=64", "--min-side=48"]
+    for options in (windows, pooled):
+        found = extracted(folder, tmp_path / "f.h5", *options)
+        assert found.pop("database/names").tolist() == [b"a"]
+        assert all(np.isfinite(rows).all() and rows.any() for rows in found.values())
+
+
 def test_whole_queries_and_a_sample(made, pooled) -> None:
     options = ["--pool", "max", "--max-side=100", "--layers", "pool5", f"--gt={made / 'gt'}"]
     found = extracted(made, made / "whole.h5", *options, "--queries=whole", "--sample=4", "--seed=2")
@@ -235,9 +249,13 @@ def test_sizes(whole, share, max_side, min_side) -> None:
         ("pool6 --pool sum", "no blob pool6; there are: data, conv1, conv1_relu1, pool5, fc7, fc7_relu7$"),
         (
             "pool5 --pool rmac --max-side=8",
-            r"p\d\d.png, layer pool5: a map of 1 x 1 cells is too small for 3",
+            "p00.png, layer pool5: a map of 1 x 1 cells is too small for 3.*; --min-side enlarges",
         ),
-        ("conv1 --pool crow", r"p\d\d.png, layer conv1: CroW needs a map after ReLU"),
+        (
+            "pool5 --pool rmac --side=8",
+            "p00.png, layer pool5: a map of 1 x 1 cells is too small.* 1 at most$",
+        ),
+        ("conv1 --pool crow", "p00.png, layer conv1: CroW needs a map after ReLU"),
         ("pool5 --pool rmac --rmac-whitening=none.npz", "No such file or directory: none.npz"),
         (f"fc7_relu7 --mop={__file__}", "is no MOP-CNN model"),
         ("pool5 --pool sum --keep-maps=/proc/maps", "No such file or directory: /proc/maps/database/pool5"),
@@ -285,11 +303,20 @@ def test_bad_input_to_the_learning_programs_is_one_sentence(made, tmp_path, caps
     assert train_rmac.main([str(tmp_path / "maps"), "--training-set", "x", "--out", "r.npz"]) == 1
     np.save(tmp_path / "maps" / "small.npy", np.full((8, 4, 4), np.nan, np.float32))
     assert train_rmac.main([str(tmp_path / "maps"), "--training-set", "x", "--out", "r.npz"]) == 1
+    np.save(tmp_path / "maps" / "small.npy", np.zeros((8, 4, 4), np.float32))
+    assert train_rmac.main([str(tmp_path / "maps"), "--training-set", "x", "--out", "r.npz"]) == 1
+    (tmp_path / "maps" / "small.npy").write_text("x")
+    assert train_rmac.main([str(tmp_path / "maps"), "--training-set", "x", "--out", "r.npz"]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 3
+    assert len(said) == 5
     assert "holds no maps" in said[0]
     assert "a map of 1 x 1 cells is too small for 3 levels" in said[1]
     assert "not finite" in said[2]
+    assert said[3] == "eval.train_rmac: 15 region vectors that don't differ teach no whitening"
+    assert (
+        said[4]
+        == f"eval.train_rmac: {tmp_path}/maps/small.npy is no map as eval.extract --keep-maps writes it"
+    )
     features = tmp_path / "f.h5"
     extracted(made, features, "--layers", "fc7_relu7")
     assert train_mop.main([str(features), "--training-set", "x", "--out", str(tmp_path / "m.npz")]) == 1

@@ -301,7 +301,7 @@ def test_bad_features(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     scene.database["fc6"] = good[:, :7]
     assert "fc6 has 7 dimensions in the database and 12 in the queries" in complaint(scene, capsys)
     scene.database["fc6"] = np.repeat(good[:1], len(good), axis=0)
-    assert "51 vectors that don't differ" in complaint(scene, capsys)
+    assert "fc6: PCA can't be fitted on 51 vectors that don't differ" in complaint(scene, capsys)
     scene.database["fc6"] = good
     assert "no layer fc9 in database; there are: fc6, fc6_relu6" in complaint(
         scene, capsys, "--layers", "fc9"
