@@ -158,7 +158,7 @@ def in_place_is_relu(run: Run) -> Finding:
     to_relu, to_raw = float(np.abs(stock - relu).max()), float(np.abs(stock - raw).max())
     return Finding(
         f"blob fc7 of the file with in-place layers, largest difference over {len(raw)} pictures",
-        f"to fc7_relu7 {to_relu:g}, to fc7 {to_raw:g}",
+        f"it differs from fc7_relu7 by {to_relu:g}, from fc7 by {to_raw:g}",
         to_relu == 0 < to_raw,
         {"to_fc7_relu7": to_relu, "to_fc7": to_raw},
     )

@@ -18,7 +18,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,25 +40,44 @@ MEMORY_PER_WEIGHTS_BYTE = 3
 MEMORY_PER_PIXEL = {"onednn": 2500, "caffe": 8000}
 
 
-def check(args: argparse.Namespace, net: Any) -> None:
+class Learnt(NamedTuple):
+    """A file learnt before: from which layer and which pictures, and the name of the vectors made with it."""
+
+    layer: str
+    training_set: str
+    vectors: str
+
+
+def learnt_files(args: argparse.Namespace) -> dict[Path, Learnt]:
+    """What the command line names of them. Raises ValueError or OSError for a file that is none."""
+    found = {}
+    if args.rmac_whitening:
+        about = RegionWhitening.load(args.rmac_whitening).provenance
+        found[args.rmac_whitening] = Learnt(
+            about["layer"], about["training_set"], f"{about['layer']}_rmac_whitened"
+        )
+    if args.mop:
+        about = mop.load(args.mop).provenance
+        found[args.mop] = Learnt(about["layer"], about["training_set"], "mop")
+    return found
+
+
+def check(args: argparse.Namespace, net: Any, learnt: dict[Path, Learnt]) -> None:
     """Raise ValueError where the layers, or the files learnt before, don't fit the network or each other."""
     check_layers(net, args.layers, args.deploy, args.overwritten)
     if args.max_side or args.side:
         check_any_size(net, args.layers, args.deploy)
-    learnt = {}
-    if args.rmac_whitening:
-        learnt[args.rmac_whitening] = RegionWhitening.load(args.rmac_whitening).provenance.get("layer")
-    if args.mop:
-        learnt[args.mop] = mop.load(args.mop).provenance.get("layer")
-    for path, layer in learnt.items():
-        if layer not in args.layers:
-            raise ValueError(f"{path} was learnt from {layer}, which must be among --layers")
+    for path, about in learnt.items():
+        if about.layer not in args.layers:
+            raise ValueError(f"{path} was learnt from {about.layer}, which must be among --layers")
 
 
-def asked(args: argparse.Namespace) -> tuple[Network, dict[str, dict[str, Picture]]]:
+def asked(
+    args: argparse.Namespace, learnt: dict[Path, Learnt]
+) -> tuple[Network, dict[str, dict[str, Picture]]]:
     """The network and the pictures by group that the command line names. Raises ValueError or OSError."""
     net = read_deploy(args.deploy)
-    check(args, net)
+    check(args, net, learnt)
     size = (args.side, args.side) if args.side else input_size(net, args.deploy)
     network = Network(
         deploy=str(args.deploy),
@@ -83,7 +102,7 @@ def asked(args: argparse.Namespace) -> tuple[Network, dict[str, dict[str, Pictur
     return network, groups
 
 
-def provenance(args: argparse.Namespace, network: Network) -> dict[str, str]:
+def provenance(args: argparse.Namespace, network: Network, learnt: dict[Path, Learnt]) -> dict[str, str]:
     """Everything but the pictures that the features follow from."""
     own = network.input_size
     whole = args.queries == "whole"
@@ -103,7 +122,7 @@ def provenance(args: argparse.Namespace, network: Network) -> dict[str, str]:
         "maps": network.maps,
         "window_step": network.window_step,
         "sample": [args.sample, args.seed] if args.sample else None,
-        "learnt": {str(path): _sha256(path) for path in (args.rmac_whitening, args.mop) if path},
+        "learnt": {str(path): _sha256(path) for path in learnt},
     }
     return {
         "model": args.model or args.weights.stem,
@@ -111,6 +130,7 @@ def provenance(args: argparse.Namespace, network: Network) -> dict[str, str]:
         "prototxt_sha256": _sha256(args.deploy),
         "preprocessing": json.dumps(preprocessing),
         "run": json.dumps(run),
+        "learnt": json.dumps({about.vectors: about.training_set for about in learnt.values()}),
     }
 
 
@@ -153,9 +173,10 @@ def to_do(groups: dict[str, dict[str, Picture]], done: dict[str, np.ndarray], si
 def extract(args: argparse.Namespace) -> str:
     """Do what main was asked for; returns a sentence on it. Raises ValueError or OSError."""
     started = time.monotonic()
-    network, groups = asked(args)
+    learnt = learnt_files(args)
+    network, groups = asked(args, learnt)
     count = " and ".join(f"{len(rows)} of {group}" for group, rows in groups.items())
-    features = FeaturesFile(args.out, provenance(args, network), groups)
+    features = FeaturesFile(args.out, provenance(args, network, learnt), groups)
     if features.is_complete():
         return f"{args.out} is there already, made from the same inputs: {count}"
     args.out.parent.mkdir(parents=True, exist_ok=True)

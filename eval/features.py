@@ -1,6 +1,7 @@
 """Reading features files: HDF5, made by eval.extract.
 
-Attributes of the root: model, weights_sha256, prototxt_sha256, preprocessing (JSON text), complete (bool).
+Attributes of the root: model, weights_sha256, prototxt_sha256, preprocessing (JSON text), learnt (JSON text:
+which pictures a layer's codebooks or whitening were learnt from), complete (bool).
 `/database` and `/queries` each hold `names` (N,) and a matrix (N, D) float32 a layer, row i of name i.
 """
 

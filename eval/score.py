@@ -170,6 +170,7 @@ def run(options: argparse.Namespace) -> None:
             "model": str(features.attrs.get("model", options.features.stem)),
             "features": str(options.features),
             "preprocessing": json.loads(features.attrs.get("preprocessing", "null")),
+            "learnt": json.loads(features.attrs.get("learnt", "{}")),
             "pca_features": str(options.pca_features) if options.pca_features else None,
             "qe_top": options.qe_top,
             "rerank_top": options.rerank_top,

@@ -32,6 +32,15 @@ class Row(NamedTuple):
     pooling: str
     pictures: str
     figures: dict[Column, dict[str, Any]]
+    learnt: str
+    """Which pictures it was itself learnt from; "" where there is nothing to learn."""
+    pca: str | None
+    """Which features the PCA is fitted on; None: the searched ones."""
+
+    @property
+    def name(self) -> str:
+        """As a sentence has it."""
+        return f"{self.layer} {self.pooling}".strip()
 
 
 def read(paths: Sequence[Path]) -> tuple[list[Row], list[Column]]:
@@ -68,8 +77,12 @@ def _rows(scores: dict[str, Any]) -> list[Row]:
                 raise ValueError(f"{row['layer']} has two figures for {column.heading}")
             kept[column] = {name: row[name] for name in ("dim", "map", "query_expansion")}
     size = _size(scores["preprocessing"])
+    learnt, pca = scores.get("learnt", {}), scores.get("pca_features")
     order = [*POOLINGS, *LEARNT]
-    rows = [Row(scores["model"], *split(layer), size, figures) for layer, figures in found.items()]
+    rows = [
+        Row(scores["model"], *split(layer), size, figures, learnt.get(layer, ""), pca)
+        for layer, figures in found.items()
+    ]
     return sorted(rows, key=lambda row: (row.layer, order.index(row.pooling) if row.pooling in order else -1))
 
 
@@ -97,7 +110,7 @@ def published(article: dict[str, Any], rows: Sequence[Row]) -> list[dict[str, An
 def as_json(article: dict[str, Any], rows: Sequence[Row]) -> str:
     """The table for programs; mAP from 0 to 1. `published` has others' figures, `sources` where from."""
     made = [
-        {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures")}
+        {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures", "learnt", "pca")}
         | {"figures": [{"label": column.label} | figure for column, figure in row.figures.items()]}
         for row in rows
     ]
@@ -154,9 +167,9 @@ def _percent(figure: dict[str, Any] | None) -> str:
 
 
 def _reading(rows: Sequence[Row]) -> list[str]:
-    """What the columns hold."""
+    """What the columns hold, and which pictures what was learnt comes from."""
     fewer = {
-        f"{row.layer} {row.pooling}".strip(): figure["dim"]
+        row.name: figure["dim"]
         for row in rows
         for column, figure in row.figures.items()
         if column.label.isdecimal() and figure["dim"] < int(column.label)
@@ -165,5 +178,19 @@ def _reading(rows: Sequence[Row]) -> list[str]:
         "Columns: whitening PCA to so many dimensions, or the representation as it is. Input: height and "
         "width that every picture is brought to, or the longest side with the aspect kept."
     )
-    less = ", ".join(f"{name} {dim}" for name, dim in fewer.items())
-    return [text + (f" With fewer dimensions than a column says: {less}." if fewer else "")]
+    if fewer:
+        less = ", ".join(f"{name} {dim}" for name, dim in fewer.items())
+        text += f" With fewer dimensions than a column says: {less}."
+    sets = {row.name: row.learnt for row in rows if row.learnt}
+    learnt = "".join(f" {name} was learnt from {what}." for name, what in sets.items())
+    return [text, _fitted(rows) + learnt]
+
+
+def _fitted(rows: Sequence[Row]) -> str:
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        what = f"the pictures of {row.pca}" if row.pca else "the searched pictures themselves"
+        names.setdefault(what, []).append(row.name)
+    if len(names) == 1:
+        return f"The PCA is fitted on {next(iter(names))}."
+    return " ".join(f"The PCA of {', '.join(of)} is fitted on {what}." for what, of in names.items())

@@ -187,8 +187,8 @@ def computed(
         if not under_way:
             return
         done = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED).done
-        # an error last: what was computed beside it is kept
-        for future in sorted(done, key=lambda future: future.exception() is not None):
+        # errors last: what was computed beside them is kept; the first picture's is told
+        for future in sorted(done, key=lambda one: (one.exception() is not None, under_way[one].start)):
             yield under_way.pop(future), future.result()
 
 

@@ -1,5 +1,6 @@
 """eval.extract's pooled maps and MOP-CNN, against pycaffe's forward pass picture by picture."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -199,6 +200,8 @@ def test_r_macs_whitening_from_kept_maps(made, pooled, capsys) -> None:
     found = extracted(made, made / "whitened.h5", *options)
     close(found["database/pool5_rmac_whitened"], [rmac(np.load(file), whiten=whitening) for file in files])
     assert "database/conv1_relu1_rmac_whitened" not in found
+    with h5py.File(made / "whitened.h5") as file:
+        assert json.loads(file.attrs["learnt"]) == {"pool5_rmac_whitened": "nine pictures"}
 
 
 def test_mop_learnt_from_windows_and_used(made, capsys) -> None:
@@ -210,6 +213,8 @@ def test_mop_learnt_from_windows_and_used(made, capsys) -> None:
     assert model.provenance["training_set"] == "nine pictures" and model.provenance["step"] == 64
 
     vectors = extracted(made, made / "mop.h5", "--layers", "fc7_relu7", f"--mop={made / 'mop.npz'}")
+    with h5py.File(made / "mop.h5") as file:
+        assert json.loads(file.attrs["learnt"]) == {"mop": "nine pictures"}
     for i, image in enumerate(pictures(made).values()):
         activations = {}
         for side in mop.WINDOW_SIDES:

@@ -172,6 +172,7 @@ def test_scores_say_how_they_were_made(scene: Scene) -> None:
         "model": "pretrained",
         "features": str(scene.features),
         "preprocessing": None,
+        "learnt": {},
         "pca_features": None,
         "qe_top": 10,
         "rerank_top": 10,

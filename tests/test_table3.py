@@ -78,6 +78,20 @@ def test_what_another_network_reached_says_so(tmp_path: Path) -> None:
     assert "what any other network reached is not comparable" in " ".join(markdown.split())
 
 
+def test_what_was_learnt_from_which_pictures(tmp_path: Path) -> None:
+    one = scores(tmp_path / "a.json", [224, 224], {("mop", "256"): 0.5, ("fc6", "256"): 0.4})
+    one.write_text(json.dumps(json.loads(one.read_text()) | {"learnt": {"mop": "Paris6k"}}))
+    assert table(tmp_path, one) == 0
+    said = " ".join((tmp_path / "results/table3.md").read_text().split())
+    assert "The PCA is fitted on the searched pictures themselves. mop was learnt from Paris6k." in said
+    other = scores(tmp_path / "b.json", [224, 224], {("pool5_max", "256"): 0.5})
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"pca_features": "paris/maps.h5"}))
+    assert table(tmp_path, one, other) == 0
+    said = " ".join((tmp_path / "results/table3.md").read_text().split())
+    assert "The PCA of fc6, mop is fitted on the searched pictures themselves." in said
+    assert "The PCA of pool5 max is fitted on the pictures of paris/maps.h5." in said
+
+
 def test_nothing_published_no_table(tmp_path: Path) -> None:
     assert table(tmp_path, scores(tmp_path / "a.json", [224, 224], {("conv5_3_gem", "256"): 0.5})) == 0
     assert "Published" not in (tmp_path / "results/table3.md").read_text()
