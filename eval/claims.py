@@ -267,18 +267,33 @@ def resolution_helps(run: Run) -> Finding:
     )
 
 
-def spectrum(vectors: Vectors) -> dict[str, float]:
+def spectrum(vectors: Vectors) -> dict[str, Any]:
     """What whitening PCA finds in L2-normalised vectors: variance by direction, as shares and ratios."""
     whitening = Whitening().fit(l2_normalise(vectors.values), vectors.values.shape[1])
     deviations = whitening.standard_deviations
     variance = deviations**2 / (deviations**2).sum()
-    usable = len(deviations) - whitening.noise_directions
+    count = len(deviations)
+    usable = count - whitening.noise_directions
+    shown = sorted({1, max(1, count // 10), max(1, count // 2), max(1, 9 * count // 10), usable})
     return {
-        "directions": len(deviations),
+        "directions": count,
         "noise": whitening.noise_directions,
-        "share_of_first_tenth": float(variance[: max(1, len(variance) // 10)].sum()),
+        "share_of_first_tenth": float(variance[: max(1, count // 10)].sum()),
         "first_to_last": float(deviations[0] / deviations[usable - 1]),
+        "deviations": {place: float(deviations[place - 1]) for place in shown if place <= usable},
     }
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """A spectrum as a sentence has it."""
+    places = ", ".join(map(str, found["deviations"]))
+    figures = ", ".join(f"{deviation:.2g}" for deviation in found["deviations"].values())
+    return (
+        f"the first tenth of {found['directions']} directions holds "
+        f"{percent(found['share_of_first_tenth'])} of the variance; standard deviations along directions "
+        f"{places}: {figures}; whitening makes the last {found['first_to_last']:.3g} times as large against "
+        "the first" + (f", {found['noise']} more hold only rounding" if found["noise"] else "")
+    )
 
 
 def whitening_ruins(run: Run) -> Finding:
@@ -288,13 +303,7 @@ def whitening_ruins(run: Run) -> Finding:
         for label in (ARTICLE_LABEL, "full", "none")
     )
     spectra = {layer: spectrum(run.vectors("pretrained", layer)) for layer in ("fc6", "fc7_relu7")}
-    said = "; ".join(
-        f"{layer}: the first tenth of {found['directions']} directions holds "
-        f"{percent(found['share_of_first_tenth'])} of the variance, and whitening makes the last "
-        f"{found['first_to_last']:.3g} times as large against the first"
-        + (f", {found['noise']} more hold only rounding" if found["noise"] else "")
-        for layer, found in spectra.items()
-    )
+    said = ". ".join(f"{layer}: {in_words(found)}" for layer, found in spectra.items())
     return Finding(
         f"mAP with whitening PCA to {ARTICLE_LABEL}, to all dimensions, and without PCA; standard "
         "deviations along the principal directions",

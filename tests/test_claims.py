@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from eval.claims import FC_LAYERS, better, main, together
+from eval.claims import FC_LAYERS, better, in_words, main, spectrum, together
+from eval.features import Vectors
 
 POOLINGS = [
     "sum",
@@ -163,6 +164,19 @@ def test_differences_by_hand() -> None:
     assert together([True, True]) is True
     assert together([True, None]) is None
     assert together([None, False]) is False
+
+
+def test_the_spectrum_is_numpy_s() -> None:
+    random = np.random.default_rng(3)
+    rows = (random.standard_normal((200, 20)) * np.geomspace(1, 1e-3, 20)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = spectrum(Vectors([str(i) for i in range(200)], rows))
+    deviations = np.sqrt(np.sort(np.linalg.eigvalsh(np.cov(rows.astype(np.float64).T)))[::-1])
+    assert found["deviations"] == pytest.approx({n: deviations[n - 1] for n in (1, 2, 10, 18, 20)}, rel=1e-4)
+    share = (deviations[:2] ** 2).sum() / (deviations**2).sum()
+    assert found["share_of_first_tenth"] == pytest.approx(share)
+    assert (found["directions"], found["noise"]) == (20, 0)
+    assert "along directions 1, 2, 10, 18, 20: " in in_words(found)
 
 
 def test_bad_input_is_one_sentence(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
