@@ -71,7 +71,7 @@ def test_pycaffe_without_that_gpu() -> None:
 
 def test_run_all_without_that_gpu(tmp_path) -> None:
     done = run("./run_all.sh", "--gpu", "99", "--from", "data", "--work", tmp_path / "work")
-    one_sentence(done, "run_all: -gpu 99: ")
+    one_sentence(done, "run_all: --gpu 99: ")
     done = run("./run_all.sh", "--gpu", "one", "--work", tmp_path / "work")
     assert done.returncode == 2
     assert done.stderr == "run_all: --gpu takes numbers such as 0,1, or none, not one (see --help)\n"

@@ -110,7 +110,7 @@ use_gpus() {
     elif [[ $dry_run == no && -z $gpus ]]; then
         gpus=$(caffe_gpus)
     elif [[ $dry_run == no ]]; then
-        problem=$(caffe_gpus "$gpus" 2>&1) || die "${problem#caffe: }"
+        problem=$(caffe_gpus "$gpus" 2>&1) || die "-${problem#caffe: }" # --gpu, as it is called here
     fi
     SOLVER_OPTIONS+=(--solver-mode "$([[ -n $gpus ]] && echo GPU || echo CPU)")
     [[ -n $gpus ]] || return 0
