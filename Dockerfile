@@ -27,7 +27,7 @@ COPY tools/apt-packages.txt tools/
 # OpenCV's reader of pictures brings libGL by way of its many formats; the drivers behind that (160 MB) draw nothing here
 RUN apt-get update -qq \
     && awk '$1 == "run" { print $2 }' tools/apt-packages.txt \
-       | DEBIAN_FRONTEND=noninteractive xargs apt-get install -y -qq --no-install-recommends >/dev/null \
+       | DEBIAN_FRONTEND=noninteractive xargs apt-get install -y -qq --no-install-recommends tini >/dev/null \
     && dpkg --purge --force-depends libgl1-mesa-dri libllvm15 libz3-4 >/dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 1000 --create-home --shell /bin/bash caffe \
@@ -41,4 +41,5 @@ ENV WORK_DIR=/workspace DATA_DIR=/data NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_
 VOLUME /workspace /data
 USER caffe
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/opt/article/tools/entrypoint.sh"]
+# a first process that passes signals on: the kernel keeps them from one that does not ask for them
+ENTRYPOINT ["tini", "--", "/opt/article/tools/entrypoint.sh"]
