@@ -82,22 +82,28 @@ def check_layer(features: h5py.File, group: str, layer: str) -> None:
         raise ValueError(f"{features.filename} has no layer {layer} in {group}; there are: {listed}")
 
 
+def check_vectors(features: h5py.File, group: str, layer: str, rows: int) -> h5py.Dataset:
+    """A layer's matrix (rows, D). Raises ValueError where it isn't there or is something else."""
+    check_layer(features, group, layer)
+    data = features[group][layer]
+    where = f"{features.filename}: {group}/{layer}"
+    if data.dtype.kind not in "fiu":
+        raise ValueError(f"{where} holds no numbers")
+    if data.ndim != 2 or len(data) != rows or data.shape[1] == 0:
+        raise ValueError(f"{where} has shape {data.shape}, where {rows} names need ({rows}, D)")
+    return data
+
+
 def read_vectors(features: h5py.File, group: str, layer: str) -> Vectors:
     """Read a layer, ordered by name: rankings then don't depend on the order in the file.
 
     Raises ValueError where the layer isn't there, its shape is wrong, or a value isn't a finite number.
     """
     names = names_of(features, group)
-    check_layer(features, group, layer)
-    data = features[group][layer]
-    where = f"{features.filename}: {group}/{layer}"
-    if data.dtype.kind not in "fiu":
-        raise ValueError(f"{where} holds no numbers")
-    if data.ndim != 2 or len(data) != len(names) or data.shape[1] == 0:
-        raise ValueError(f"{where} has shape {data.shape}, where {len(names)} names need ({len(names)}, D)")
-    values = data.astype(np.float32)[:]
+    values = check_vectors(features, group, layer, len(names)).astype(np.float32)[:]
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
+        where = f"{features.filename}: {group}/{layer}"
         raise ValueError(f"{where} holds a value that is not finite, for {names[int(np.argmin(finite))]}")
     order = sorted(range(len(names)), key=names.__getitem__)
     return Vectors([names[i] for i in order], values[order])

@@ -70,9 +70,14 @@ class Whitening:
         """
         return int(np.count_nonzero(self.standard_deviations < FLOAT32_NOISE))
 
-    def transform(self, X: Floats) -> Floats:
-        """Project X (N, D): (N, components), over the fitted set of mean 0 and variance 1."""
-        return self._pca.transform(X)
+    def transform(self, X: Floats, dimensions: int | None = None) -> Floats:
+        """Project X (N, D): (N, components), over the fitted set of mean 0 and variance 1.
+
+        `dimensions` takes only the first so many.
+        """
+        axes = self._pca.components_[:dimensions]
+        scale = np.maximum(self.standard_deviations[:dimensions], np.finfo(float).eps)
+        return (X @ axes.T - self._pca.mean_ @ axes.T) / scale
 
 
 def similarities(queries: Floats, database: Floats) -> Floats:

@@ -13,15 +13,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
+from eval.distractors import Distractors, Project, Searched, average_precision, open_distractors, rank_among
 from eval.features import check_layer, layers_of, names_of, open_features, read_vectors
 from eval.ground_truth import GroundTruth, read_ground_truth
 from eval.ranking import (
@@ -49,7 +53,21 @@ class Descriptors:
     label: str
     database: Floats
     queries: Floats
+    project: Project
+    """From features as they are in a file to what these are before they are given length 1."""
     noise_directions: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every layer is scored with."""
+
+    options: argparse.Namespace
+    truths: Sequence[GroundTruth]
+    distractors: Distractors
+    compute_ap: str
+    stage: Path
+    """Where the results go first."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Rank the database for every query of a features file, write the ranked lists, and\n"
         "score them by mean average precision (the program compute_ap, which must be on PATH).\n\n"
-        "Writes OUT/<layer>/<dimension>/<query>.txt, best first, and OUT/scores.json.",
+        "Writes OUT/<layer>/<dimension>/<query>.txt, best first, and OUT/scores.json. With --distractors\n"
+        "also <query>.first.txt, the beginning of the ranking among them, and <query>.places.txt, the\n"
+        "positives' places in it.",
         epilog="example:\n  python -m eval.score work/demo/features/pretrained.h5 \\\n"
         "      --gt work/demo/data/retrieval/gt --out work/demo/ranks/pretrained",
     )
@@ -142,8 +162,33 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="score though the ground truth names pictures that the database lacks: positives never found",
     )
-    add("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="compute_ap runs at a time")
-    return parser.parse_args(arguments)
+    add(
+        "--distractors",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="rank also among the database of these files (HDF5, database/names and database/LAYER), which "
+        "holds nothing that a query asks for; the PCA is not fitted on it",
+    )
+    add(
+        "--first",
+        type=positive,
+        default=100,
+        metavar="K",
+        help="names in a list of a ranking's beginning among distractors (default: %(default)s)",
+    )
+    add(
+        "--jobs",
+        type=positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="compute_ap runs, or blocks of distractors, at a time (default: one a core)",
+    )
+    options = parser.parse_args(arguments)
+    if options.distractors and {*options.query_expansion, *options.rerank} != {"none"}:
+        parser.error("--distractors goes without --query-expansion and --rerank")
+    return options
 
 
 def dimension(text: str) -> str:
@@ -161,11 +206,18 @@ def run(options: argparse.Namespace) -> None:
     compute_ap = find_compute_ap()
     truths = read_ground_truth(options.gt)
     with open_features(options.features) as features, staged(options.out) as stage:
+        searched = names_of(features, "database")
+        listed = set().union(*(truth.positives | truth.junk for truth in truths))
         check_queries(names_of(features, "queries"), truths, options)
-        check_pictures(names_of(features, "database"), truths, options)
+        check_pictures(searched, listed, options)
         rows = []
-        for layer in wanted_layers(features, options.layers):
-            rows += score_layer(features, layer, stage, compute_ap, options)
+        with open_distractors(options.distractors, listed.union(searched)) as distractors:
+            layers = wanted_layers(features, options.layers)
+            for layer in layers:
+                distractors.check(layer, features["database"][layer].shape[-1])
+            with_all = Run(options, truths, distractors, compute_ap, stage)
+            for layer in layers:
+                rows += score_layer(features, layer, with_all)
         scores = {
             "model": str(features.attrs.get("model", options.features.stem)),
             "features": str(options.features),
@@ -176,6 +228,8 @@ def run(options: argparse.Namespace) -> None:
             "rerank_top": options.rerank_top,
             "rows": rows,
         }
+        if options.distractors:
+            scores["distractors"] = [str(path) for path in options.distractors]
         (stage / "scores.json").write_text(
             json.dumps(scores, indent=1, allow_nan=False) + "\n", encoding="utf-8"
         )
@@ -232,8 +286,7 @@ def check_queries(names: Sequence[str], truths: Sequence[GroundTruth], options: 
         raise ValueError(f"{options.features} lacks queries that {options.gt} judges: {some(lacking)}")
 
 
-def check_pictures(names: Sequence[str], truths: Sequence[GroundTruth], options: argparse.Namespace) -> None:
-    listed = set().union(*(truth.positives | truth.junk for truth in truths))
+def check_pictures(names: Sequence[str], listed: Set[str], options: argparse.Namespace) -> None:
     if not (lacking := sorted(listed - set(names))):
         return
     complaint = f"{options.gt} names {len(lacking)} pictures that the database of {options.features} lacks"
@@ -251,10 +304,9 @@ def note(text: str) -> None:
     print(f"{PROGRAM}: {text}", file=sys.stderr)
 
 
-def score_layer(
-    features: h5py.File, layer: str, stage: Path, compute_ap: str, options: argparse.Namespace
-) -> list[dict[str, Any]]:
+def score_layer(features: h5py.File, layer: str, run: Run) -> list[dict[str, Any]]:
     """Rank and score one layer at every setting: the rows of scores.json."""
+    options = run.options
     database, queries = (read_vectors(features, group, layer) for group in ("database", "queries"))
     if database.values.shape[1] != queries.values.shape[1]:
         raise ValueError(
@@ -268,17 +320,54 @@ def score_layer(
     rows = []
     for descriptors in reduced(layer, l2_normalise(database.values), l2_normalise(queries.values), options):
         for result in rankings(layer, descriptors, options):
-            lists = write_lists(stage / result.folder, queries.names, database.names, result.ranking)
+            lists = write_lists(run.stage / result.folder, queries.names, database.names, result.ranking)
             row = (
                 result.setting
                 | {"ranks": result.folder}
-                | average_precisions(compute_ap, options, queries.names, lists)
+                | average_precisions(run.compute_ap, options, queries.names, lists)
             )
             print(
                 f"{result.folder:<45} {row['dim']:>5} dimensions   mAP {100 * row['map']:6.2f} %", flush=True
             )
+            if run.distractors:
+                row["distractors"] = score_among(database.names, queries.names, descriptors, result, run)
+                among = f"among {len(run.distractors)} distractors"
+                print(f"{'':<45} {among}   mAP {100 * row['distractors']['map']:6.2f} %", flush=True)
             rows.append(row)
     return rows
+
+
+def score_among(
+    names: Sequence[str], queries: Sequence[str], descriptors: Descriptors, result: Result, run: Run
+) -> dict[str, Any]:
+    """Rank among the distractors, and write how: {"count": how many, "map": mean, "ap": {query: figure}}."""
+    truths = {truth.query.name: truth for truth in run.truths}
+    judged = [truths[query] for query in queries]
+    searched = Searched(
+        names,
+        descriptors.queries,
+        similarities(descriptors.queries, descriptors.database),
+        result.ranking,
+        [truth.positives for truth in judged],
+        [truth.junk for truth in judged],
+    )
+    standings = rank_among(
+        run.distractors,
+        result.setting["layer"],
+        descriptors.project,
+        searched,
+        first=run.options.first,
+        jobs=run.options.jobs,
+    )
+    figures = {}
+    for truth, standing in zip(judged, standings, strict=True):
+        path = run.stage / result.folder / truth.query.name
+        places = sorted((place, name) for name, place in standing.places.items())
+        lines = "".join(f"{place} {name}\n" for place, name in places)
+        Path(f"{path}.places.txt").write_text(lines, encoding="utf-8")
+        Path(f"{path}.first.txt").write_text("".join(f"{name}\n" for name in standing.first), "utf-8")
+        figures[truth.query.name] = average_precision(standing.judged, len(truth.positives))
+    return {"count": len(run.distractors), "map": mean(figures), "ap": figures}
 
 
 def reduced(
@@ -297,12 +386,19 @@ def reduced(
         whitened = whitening.transform(database), whitening.transform(queries)
     for label in dict.fromkeys(options.dims):
         if label == "none":
-            yield Descriptors(label, database, queries)
+            yield Descriptors(label, database, queries, project=lambda vectors: vectors)
             continue
         dim = min(wanted[label], usable)
         noise = max(0, dim - (held - whitening.noise_directions))
         explain_dimension(layer, wanted[label], dim, noise)
-        yield Descriptors(label, *(l2_normalise(vectors[:, :dim]) for vectors in whitened), noise)
+        cut = (l2_normalise(vectors[:, :dim]) for vectors in whitened)
+        project = partial(whiten, whitening=whitening, dimensions=dim)
+        yield Descriptors(label, *cut, project, noise)
+
+
+def whiten(vectors: NDArray[np.float32], whitening: Whitening, dimensions: int) -> Floats:
+    """What `reduced` does with the vectors of the database (N, D), but for their last normalisation."""
+    return whitening.transform(l2_normalise(vectors), dimensions)
 
 
 def fitting_set(layer: str, database: Floats, options: argparse.Namespace) -> Floats:
@@ -391,7 +487,11 @@ def average_precisions(
 
     with ThreadPoolExecutor(options.jobs) as pool:
         figures = dict(zip(queries, pool.map(judge, queries, lists), strict=True))
-    return {"map": math.fsum(figures.values()) / len(figures), "ap": figures}
+    return {"map": mean(figures), "ap": figures}
+
+
+def mean(figures: Mapping[str, float]) -> float:
+    return math.fsum(figures.values()) / len(figures)
 
 
 if __name__ == "__main__":
