@@ -29,8 +29,8 @@ PANEL = 256
 QUERIES_TOGETHER = 8
 # Between these, float32 holds a vector's squared length well.
 SQUARES = (1e-30, 1e30)
-# Numbers in float64 at a time where similarities are computed again.
-EXACT_VALUES = 1 << 18
+# Numbers in float64 at a time where similarities are computed again: they stay in the core's cache.
+EXACT_VALUES = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -137,6 +138,14 @@ class Searched:
     """Of each query; some may not be there."""
     junk: Sequence[Set[str]]
 
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+    def columns(self, names: Set[str]) -> NDArray[np.intp]:
+        """The columns of those names that are there, ascending."""
+        return np.array(sorted(self._columns[name] for name in names & self._columns.keys()), np.intp)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -158,9 +167,7 @@ def rank_among(
     Raises ValueError where a value isn't a finite number.
     """
     leaders = Leaders(searched, distractors, first)
-    columns = [
-        np.flatnonzero([name in positives for name in searched.names]) for positives in searched.positives
-    ]
+    columns = [searched.columns(positives) for positives in searched.positives]
     bounded = zip(searched.scores, columns, leaders.bounds, strict=True)
     thresholds = [np.append(scores[found], bound) for scores, found, bound in bounded]
     compare = Comparison(searched.queries, thresholds)
@@ -181,8 +188,9 @@ def rank_among(
             candidate = compare.is_open[at]
             if leaders.add(query[at[candidate]], score[candidate], row[candidate]):
                 compare.raise_open(leaders.bounds)
+    first_names = leaders.names()
     return [
-        standing(searched, q, found, above[(query == q) & ~compare.is_open], leaders.names(q))
+        standing(searched, q, found, above[(query == q) & ~compare.is_open], first_names[q])
         for q, found in enumerate(columns)
     ]
 
@@ -228,8 +236,8 @@ def standing(
     own = np.empty(len(order), np.intp)
     own[order] = np.arange(1, len(order) + 1)
     places = own[columns] + above
-    junk = [own[i] for i, name in enumerate(searched.names) if name in searched.junk[query]]
-    judged = places - np.searchsorted(np.sort(junk), own[columns])
+    junk = np.sort(own[searched.columns(searched.junk[query])])
+    judged = places - np.searchsorted(junk, own[columns])
     names = (searched.names[i] for i in columns)
     return Standing(dict(zip(names, places.tolist(), strict=True)), judged.tolist(), first)
 
@@ -272,15 +280,17 @@ class Leaders:
         self._cut()
         return True
 
-    def names(self, query: int) -> list[str]:
-        """The first names of a query, distractors and searched pictures."""
+    def names(self) -> list[list[str]]:
+        """The first names of each query, distractors and searched pictures."""
         self._cut()
-        mine = self._query == query
-        rows = zip(-self._score[mine], self._row[mine], strict=True)
-        rivals = [(score, self._distractors.names[row]) for score, row in rows]
-        columns = self._searched.ranking[query, : self._first]
-        rivals += [(-self._searched.scores[query, i], self._searched.names[i]) for i in columns]
-        return [name for _, name in sorted(rivals)[: self._first]]
+        searched, distractors = self._searched, self._distractors
+        rivals = [
+            [(-scores[i], searched.names[i]) for i in order[: self._first]]
+            for scores, order in zip(searched.scores, searched.ranking, strict=True)
+        ]
+        for query, score, row in zip(self._query, self._score, self._row, strict=True):
+            rivals[query].append((-score, distractors.names[row]))
+        return [[name for _, name in sorted(of_query)[: self._first]] for of_query in rivals]
 
     def _cut(self) -> None:
         order = np.lexsort((self._distractors.places[self._row], -self._score, self._query))
