@@ -17,6 +17,7 @@ from small_run import BUILDINGS, SmallRun
 from eval.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
 from eval.report.measures import RECALLS, chosen, places, precision_at_recall, verdict
+from eval.report.story import Grid, bars_of
 
 pytest_plugins = ("small_run",)
 PATIENCE = 120_000
@@ -94,6 +95,18 @@ def test_representations_and_claims_are_there(opened: tuple[Page, list[str]], sm
     rows = page.locator("table", has_text="What the article says").locator("tbody tr")
     assert rows.locator("th").all_inner_texts() == [claim["text"] for claim in claims]
     assert {claim["verdict"] for claim in claims} > {"not measured here"}
+
+
+def test_a_table_of_many_figures_has_a_bar_a_row() -> None:
+    headings = ["PCA to 32", "no PCA"]
+    few = Grid(3, headings, [("fc6", [(0.2, None), (0.3, None)]), ("fc7", [(None, None), (0.1, None)])])
+    assert [bar[:2] for bar in bars_of(few)] == [
+        ("fc6, PCA to 32", 0.2),
+        ("fc6, no PCA", 0.3),
+        ("fc7, no PCA", 0.1),
+    ]
+    many = Grid(3, headings, few.rows * 10)
+    assert bars_of(many) == [("fc6, no PCA", 0.3, None), ("fc7, no PCA", 0.1, None)] * 10
 
 
 def test_answers_and_frames_are_the_ranked_lists(opened: tuple[Page, list[str]], small_run: SmallRun) -> None:

@@ -1,6 +1,6 @@
 """The report's sections: what the template shows of what the run has left, and the words for it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ VERDICTS = {
     "junk": "junk: hardly seen, counts neither way",
     "wrong": "wrong: another place",
 }
-MOST_COLUMNS = 4
+MOST_BARS = 24
 Section = dict[str, Any]
 Bar = tuple[str, float, float | None]
 """Label, this run's mAP, the article's."""
@@ -244,7 +244,7 @@ def _table(run: Run, pictures: Pictures, number: int) -> dict[str, Any]:
     )
     return {
         "grid": grid,
-        "figure": Illustration(figure, _table_caption(bars)),
+        "figure": Illustration(figure, _table_caption(grid, bars)),
         "remarks": [" ".join(remark.split()) for remark in remarks],
         "compared": any(theirs is not None for _, _, theirs in bars),
         "published": run.tables[number].get("published", []),
@@ -253,31 +253,25 @@ def _table(run: Run, pictures: Pictures, number: int) -> dict[str, Any]:
 
 
 def bars_of(grid: Grid) -> list[Bar]:
-    """A bar for every figure of a table; in one with many columns, for the best of each row."""
-    if len(grid.headings) > MOST_COLUMNS:
-        return [
-            (
-                label,
-                max(ours for ours, _ in cells if ours is not None),
-                _largest(theirs for _, theirs in cells),
-            )
-            for label, cells in grid.rows
+    """A bar for every figure of a table; in one with many figures, for the best of each row."""
+    every = [
+        [
+            (f"{label}, {heading}" if len(grid.headings) > 1 else label, ours, theirs)
+            for heading, (ours, theirs) in zip(grid.headings, cells, strict=True)
+            if ours is not None
         ]
-    return [
-        (f"{label}, {heading}" if len(grid.headings) > 1 else label, ours, theirs)
         for label, cells in grid.rows
-        for heading, (ours, theirs) in zip(grid.headings, cells, strict=True)
-        if ours is not None
     ]
+    if sum(map(len, every)) > MOST_BARS:
+        return [max(bars, key=lambda bar: bar[1]) for bars in every if bars]
+    return [bar for bars in every for bar in bars]
 
 
-def _largest(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _table_caption(bars: Sequence[Bar]) -> str:
+def _table_caption(grid: Grid, bars: Sequence[Bar]) -> str:
     best = max(bars, key=lambda bar: bar[1])
-    words = f"This run is best with {best[0]} ({100 * best[1]:.1f}\u00a0%)"
+    one_a_row = len(bars) == len(grid.rows) and len(grid.headings) > 1
+    words = "Each bar is the best figure of its row. " if one_a_row else ""
+    words += f"This run is best with {best[0]} ({100 * best[1]:.1f}\u00a0%)"
     given = [bar for bar in bars if bar[2] is not None]
     if given:
         theirs = max(given, key=lambda bar: bar[2] or 0)
