@@ -29,8 +29,10 @@ PANEL = 256
 QUERIES_TOGETHER = 8
 # Between these, float32 holds a vector's squared length well.
 SQUARES = (1e-30, 1e30)
-# Numbers in float64 at a time where similarities are computed again: they stay in the core's cache.
-EXACT_VALUES = 1 << 16
+# So few pairs of a row and a query at a time stay in the core's cache while they are computed again.
+EXACT_PAIRS = 128
+# A slice is halved where more than so many pairs would have to be kept.
+MOST_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,23 @@ class Comparison:
             for edges in (self._low, self._high)
         )
         lengths = high - low
+        if lengths.sum() > MOST_PAIRS and len(vectors) > 1:
+            return self._in_halves(vectors)
         threshold = np.repeat(np.arange(len(lengths)), lengths)
         column = np.arange(len(threshold)) + np.repeat(low + lengths - np.cumsum(lengths), lengths)
         query = self.query[threshold]
         row = keys[query, column].astype(np.int64) & (MOST_ROWS - 1)
         return Compared(len(vectors) - high, threshold, row, self._exact(vectors, row, query))
+
+    def _in_halves(self, vectors: Vectors) -> Compared:
+        half = len(vectors) // 2
+        first, second = self(vectors[:half]), self(vectors[half:])
+        return Compared(
+            first.above + second.above,
+            np.concatenate([first.threshold, second.threshold]),
+            np.concatenate([first.row, second.row + half]),
+            np.concatenate([first.score, second.score]),
+        )
 
     def _sorted_keys(self, vectors: Vectors) -> NDArray[np.int32]:
         """(Q, n): each query's similarities in ascending order, in steps, above the number of the row."""
@@ -106,11 +120,10 @@ class Comparison:
         return keys
 
     def _exact(self, vectors: Vectors, row: Integers, query: Integers) -> Floats:
-        """Similarities of pairs of a vector and a query, as eval.ranking.similarities computes them."""
+        """Similarities of pairs of a vector and a query, as eval.ranking.similarities gives them."""
         scores = np.empty(len(row))
-        size = max(EXACT_VALUES // vectors.shape[1], 1)
-        for at in range(0, len(row), size):
-            some = slice(at, at + size)
+        for at in range(0, len(row), EXACT_PAIRS):
+            some = slice(at, at + EXACT_PAIRS)
             scores[some] = np.vecdot(l2_normalise(vectors[row[some]]), self._queries[query[some]])
         return np.round(scores, SIMILARITY_DECIMALS)
 

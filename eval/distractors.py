@@ -275,7 +275,7 @@ class Leaders:
         self._query = np.concatenate([self._query, query])
         self._score = np.concatenate([self._score, score])
         self._row = np.concatenate([self._row, row])
-        if len(self._row) < 4 * self._first * len(self.bounds):
+        if len(self._row) < 2 * self._first * len(self.bounds):
             return False
         self._cut()
         return True

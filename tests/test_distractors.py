@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from test_compute_ap import build_compute_ap, definition
 from test_score import DIM, Scene, complaint
 
-from eval import distractors
+from eval import comparison, distractors
 from eval.comparison import Comparison, float32_error
 from eval.distractors import Searched, average_precision, open_distractors, rank_among
 from eval.ranking import SIMILARITY_DECIMALS, l2_normalise, rank, similarities
@@ -160,6 +160,8 @@ def test_drawn_worlds(tmp_path_factory: pytest.TempPathFactory, world: tuple, da
     save(place / "d.h5", far, {"x": further}, chunks=(data.draw(st.integers(1, len(far))), 1))
     with open_distractors([place / "d.h5"], names) as among, pytest.MonkeyPatch.context() as patch:
         patch.setattr(distractors, "MOST_ROWS", data.draw(st.integers(1, 9)))
+        patch.setattr(comparison, "MOST_PAIRS", data.draw(st.sampled_from([1, 4, 1 << 20])))
+        patch.setattr(comparison, "EXACT_PAIRS", data.draw(st.integers(1, 9)))
         asked = Searched(names, unit, scores, rank(scores), positives, junk)
         standings = rank_among(among, "x", lambda rows: rows, asked, first=first, jobs=2)
 
