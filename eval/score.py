@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.distractors import Distractors, Project, Searched, average_precision, open_distractors, rank_among
-from eval.features import check_layer, layers_of, names_of, open_features, read_vectors
+from eval.features import check_layer, check_vectors, layers_of, names_of, open_features, read_vectors
 from eval.ground_truth import GroundTruth, read_ground_truth
 from eval.ranking import (
     Floats,
@@ -214,10 +214,11 @@ def run(options: argparse.Namespace) -> None:
         with open_distractors(options.distractors, listed.union(searched)) as distractors:
             layers = wanted_layers(features, options.layers)
             for layer in layers:
-                distractors.check(layer, features["database"][layer].shape[-1])
-            with_all = Run(options, truths, distractors, compute_ap, stage)
+                data = check_vectors(features, "database", layer, len(searched))
+                distractors.check(layer, data.shape[1])
+            given = Run(options, truths, distractors, compute_ap, stage)
             for layer in layers:
-                rows += score_layer(features, layer, with_all)
+                rows += score_layer(features, layer, given)
         scores = {
             "model": str(features.attrs.get("model", options.features.stem)),
             "features": str(options.features),
