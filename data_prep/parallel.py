@@ -28,7 +28,7 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LONGEST_CHUNK = 64
+LONGEST_CHUNK = 256
 CHUNK_SECONDS = 0.1
 LINE_EVERY_SECONDS = 15.0
 

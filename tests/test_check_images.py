@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.check_images import check_file, files_below, fix_file, grey_rows
+from data_prep.check_images import check_file, files_below, fix_file, grey_rows, is_plainly_good_jpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 OXFORD_SAMPLE = Path(os.environ.get("OXFORD_SAMPLE", ROOT / "../shared/oxford_sample"))
@@ -155,6 +155,41 @@ def test_a_cut_jpeg_is_found(
         assert not finding.problems
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    above=st.sampled_from([None, None, 0, 255]),
+    grey=st.tuples(st.sampled_from([0, 7, 8, 9, 10, 11, 20]), st.integers(126, 130)),
+    quality=st.sampled_from([60, 95, 100]),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    progressive=st.booleans(),
+    kept=st.sampled_from([1, 1, 0.95, 0.7]),
+    closed=st.booleans(),
+)
+def test_the_quick_look_lets_nothing_pass_that_a_full_decode_finds(
+    size, above, grey, quality, subsampling, progressive, kept, closed
+) -> None:
+    pixels = np.asarray(photograph(*size)).copy()
+    if above is not None:
+        pixels[:] = above
+    rows, value = grey
+    pixels[max(0, size[1] - rows) :] = value
+    data = encoded(Image.fromarray(pixels), quality=quality, subsampling=subsampling, progressive=progressive)
+    if kept < 1:
+        data = data[: int(kept * len(data))] + (END_OF_IMAGE if closed else b"")
+    if is_plainly_good_jpeg(data):
+        picture = Image.open(io.BytesIO(data))
+        picture.load()  # raises where the data ends before the picture
+        assert grey_rows(picture) < 8
+
+
+def test_the_quick_look_suffices_for_photographs() -> None:
+    """It is there for speed: without it nothing would be wrong but the rate."""
+    for height in (96, 100, 101):
+        assert is_plainly_good_jpeg(encoded(photograph(120, height)))
+    assert not is_plainly_good_jpeg(encoded(photograph().convert("L")))
+
+
 def test_grey_rows() -> None:
     picture = np.asarray(photograph()).copy()
     assert grey_rows(Image.fromarray(picture)) == 0
@@ -265,7 +300,7 @@ def test_files_below_nested_and_linked(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "a" / "round").symlink_to(tmp_path)
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
-    names = [str(path.relative_to(tmp_path)) for path in files_below(tmp_path)]
+    names = [os.path.relpath(name, tmp_path) for name in files_below(tmp_path)]
     assert names == ["gone.jpg", "top.jpg", "a/deep/er/x.jpg", "b/1.jpg", "b/2.jpg"]
     assert check_file(tmp_path / "gone.jpg").problems == ("unreadable",)
 
