@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -31,6 +32,7 @@ import numpy as np
 from keras_preprocessing.image import ImageDataGenerator
 from keras_preprocessing.image.affine_transformations import transform_matrix_offset_center
 
+from cluster.scheduler import add_scheduler_option, executor_at
 from data_prep.parallel import add_jobs_option, map_ordered, positive_int, run_program
 from data_prep.pictures import (
     add_from_option,
@@ -175,11 +177,13 @@ def make_copy(task: tuple[Path, str, int], seed: int, engine: str) -> None:
         part.write_bytes(data)
 
 
-def augment(folder: Path, num_wanted: int, seed: int, engine: str, jobs: int) -> tuple[int, int]:
+def augment(
+    folder: Path, num_wanted: int, seed: int, engine: str, jobs: int, executor: Executor | None = None
+) -> tuple[int, int]:
     """Bring every class folder below num_wanted pictures to exactly that many; (copies made, copies removed).
 
-    Raises ValueError for a class without pictures, before anything is written, and for an original that can't
-    be decoded; OSError for what can't be read or written.
+    `executor` stands for a pool of `jobs` processes. Raises ValueError for a class without pictures, before
+    anything is written, and for an original that can't be decoded; OSError for what can't be read or written.
     """
     folders = class_folders(folder)
     made = sum(len(plan_class(class_folder, num_wanted).to_make) for class_folder in folders)
@@ -195,7 +199,8 @@ def augment(folder: Path, num_wanted: int, seed: int, engine: str, jobs: int) ->
             yield from ((class_folder, original, number) for original, number in plan.to_make)
 
     make = partial(make_copy, seed=seed, engine=engine)
-    with closing(map_ordered(make, tasks(), jobs=jobs, what="augmenting", total=made)) as copies:
+    copies = map_ordered(make, tasks(), jobs=jobs, what="augmenting", total=made, executor=executor)
+    with closing(copies):
         for _ in copies:
             pass
     return made, removed
@@ -224,6 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="who warps: Keras itself (default), or OpenCV with Keras' parameters, many times as fast",
     )
     add_jobs_option(parser)
+    add_scheduler_option(parser)
     return parser
 
 
@@ -233,9 +239,15 @@ def main() -> int:
 
     def run() -> int:
         begin_from(arguments.source, arguments.folder)
-        made, removed = augment(
-            arguments.folder, arguments.num_wanted, arguments.seed, arguments.engine, arguments.jobs
-        )
+        with executor_at(arguments.scheduler, [arguments.folder]) as executor:
+            made, removed = augment(
+                arguments.folder,
+                arguments.num_wanted,
+                arguments.seed,
+                arguments.engine,
+                executor.workers if executor else arguments.jobs,
+                executor,
+            )
         classes = len(class_folders(arguments.folder))
         too_many = f", {removed} copies too many removed" if removed else ""
         print(f"{classes} classes: {made} copies made{too_many}")
@@ -245,4 +257,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # the module by its own name, as a cluster's workers look for its functions there
+    from data_prep import augment as by_name
+
+    sys.exit(by_name.main())

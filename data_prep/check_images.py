@@ -37,7 +37,7 @@ import shutil
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -49,6 +49,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from cluster.scheduler import add_scheduler_option, executor_at
 from data_prep.parallel import add_jobs_option, map_ordered, run_program
 from data_prep.pictures import FORMAT_OF_SUFFIX, add_from_option, begin_from, written_beside
 
@@ -94,22 +95,40 @@ def fix_file(path: Path) -> Finding:
 
     Raises OSError when the good one can't be written.
     """
+    return put_right(*remedy_for(path))
+
+
+def remedy_for(path: Path) -> tuple[Finding, bytes]:
+    """check_file's finding, and the bytes of a good file where a bad one can be saved, else none."""
     finding, picture, data = _check(path)
     if picture is None or not finding.problems:
+        return finding, b""
+    wanted = FORMAT_OF_SUFFIX[_right_name(path).suffix.lower()]
+    if finding.problems == ("extension",) and _format(picture) == wanted:
+        return finding, data
+    buffer = io.BytesIO()
+    three_channels(picture).save(
+        buffer, wanted, **({"quality": SAVED_QUALITY} if wanted in ("JPEG", "WEBP") else {})
+    )
+    return finding, buffer.getvalue()
+
+
+def put_right(finding: Finding, good: bytes) -> Finding:
+    """Put a good file in a bad one's place; without the bytes of one the finding is given back as it is."""
+    if not good:
         return finding
-    target = path if path.suffix.lower() in FORMAT_OF_SUFFIX else path.with_name(f"{path.name}.jpg")
-    wanted = FORMAT_OF_SUFFIX[target.suffix.lower()]
-    if target != path and target.exists():
+    target = _right_name(finding.path)
+    if target != finding.path and target.exists():
         return replace(finding, reasons=(*finding.reasons, f"can't be fixed: {target.name} is there already"))
     with written_beside(target) as part:
-        if finding.problems == ("extension",) and _format(picture) == wanted:
-            part.write_bytes(data)
-        else:
-            options = {"quality": SAVED_QUALITY} if wanted in ("JPEG", "WEBP") else {}
-            three_channels(picture).save(part, wanted, **options)
-    if target != path:
-        path.unlink()
+        part.write_bytes(good)
+    if target != finding.path:
+        finding.path.unlink()
     return replace(finding, done="fixed")
+
+
+def _right_name(path: Path) -> Path:
+    return path if path.suffix.lower() in FORMAT_OF_SUFFIX else path.with_name(f"{path.name}.jpg")
 
 
 def three_channels(picture: Image.Image) -> Image.Image:
@@ -291,10 +310,11 @@ def check_folder(
     if quarantine is not None and quarantine.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"quarantine {quarantine} lies within {folder}, where it would be taken for a class")
     good_in: Counter[str] = Counter()
-    look = partial(_unless_good, fix_file if fix else check_file)
+    look = partial(_unless_good, fix=fix)
     names, same_names = tee(files_below(folder))
     with closing(map_ordered(look, names, jobs=jobs, what="checking", executor=executor)) as findings:
-        for finding, name in zip(findings, same_names, strict=False):
+        for bad, name in zip(findings, same_names, strict=False):
+            finding = put_right(*bad) if bad else None
             good = finding is None or finding.done == "fixed"
             is_file = finding is None or not finding.path.is_dir()
             if quarantine is not None and is_file and not good:
@@ -308,10 +328,13 @@ def check_folder(
             yield Finding(Path(name), ("empty",), ("not one picture in this folder is good",))
 
 
-def _unless_good(look: Callable[[Path], Finding], name: str) -> Finding | None:
-    """The finding on the file of this name, None for a good one: half a million are not worth passing on."""
-    finding = look(Path(name))
-    return finding if finding.problems else None
+def _unless_good(name: str, fix: bool) -> tuple[Finding, bytes] | None:
+    """The finding on a file and its remedy, None for a good one: half a million are not worth passing on.
+
+    Only looks; what is written is written by the process that asked, once, however often a cluster does this.
+    """
+    finding, good = remedy_for(Path(name)) if fix else (check_file(Path(name)), b"")
+    return (finding, good) if finding.problems else None
 
 
 def report(findings: Iterator[Finding | None], folder: Path, report_csv: Path) -> Counter[str]:
@@ -354,6 +377,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quarantine", type=Path, metavar="DIR", help="move what is bad there")
     parser.add_argument("--fix", action="store_true", help="encode anew what can be saved")
     add_jobs_option(parser)
+    add_scheduler_option(parser)
     return parser
 
 
@@ -365,8 +389,10 @@ def main() -> int:
         folder = arguments.folder.resolve()
         begin_from(arguments.source, folder)
         report_csv = arguments.report or folder.with_name(f"{folder.name}_check.csv")
-        findings = check_folder(folder, arguments.quarantine, arguments.fix, arguments.jobs)
-        outcomes = report(findings, folder, report_csv)
+        with executor_at(arguments.scheduler, [folder]) as executor:
+            jobs = executor.workers if executor else arguments.jobs
+            findings = check_folder(folder, arguments.quarantine, arguments.fix, jobs, executor)
+            outcomes = report(findings, folder, report_csv)
         counts = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in ("good", "fixed", "quarantined"))
         print(f"{counts}, {outcomes['left']} bad left in place; report: {report_csv}")
         return 1 if outcomes["left"] else 0
@@ -375,4 +401,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # the module by its own name, as a cluster's workers look for its functions there
+    from data_prep import check_images
+
+    sys.exit(check_images.main())

@@ -72,8 +72,9 @@ def map_ordered(
     `what` names the work in the progress display: a bar where stderr is a terminal, else a line now and then;
     `total` is how many items there are, where `items` has no len().
     `executor` takes the place of the pool of processes (jobs then only says how much to have under way).
-    An exception of `function` comes out here; closing the generator or Ctrl-C drops what has not begun and
-    waits for the chunks under way (about 0.1 s each, or one item's time). Raises OSError when a worker dies.
+    An exception of `function` comes out here; closing the generator or Ctrl-C drops what has not begun and,
+    of an own pool, waits for the chunks under way (about 0.1 s each, or one item's time). Raises OSError when
+    one of its processes dies.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

@@ -16,12 +16,16 @@ import os
 import re
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cluster.scheduler import add_scheduler_option, executor_at
 from eval import mop
 from eval.feature_writer import FeaturesFile
 from eval.ground_truth import read_queries
@@ -29,7 +33,7 @@ from eval.network import Network, check_any_size, check_layers, input_size, read
 from eval.pictures import Picture, drawn, list_pictures, query_pictures
 from eval.pooling import POOLINGS, choose
 from eval.train_rmac import RegionWhitening
-from eval.workers import Batch, StopError, computed, progress, workers
+from eval.workers import Batch, StopError, compute, compute_on_cluster, computed, progress, workers
 
 # With 8 rows each came out the same at every place in the batch, with OpenBLAS' kernels for SSE3, AVX2 and
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.
@@ -191,15 +195,24 @@ def extract(args: argparse.Namespace) -> str:
 def _fill(features: FeaturesFile, network: Network, batches: list[Batch], args: argparse.Namespace) -> None:
     if not batches:
         return
-    jobs = min(len(args.gpu) if args.gpu else args.jobs or default_jobs(args), len(batches))
     total = sum(len(batch.pictures) for batch in batches)
-    with (
-        workers(network, jobs, args.gpu[:jobs] if args.gpu else None) as pool,
-        progress(total) as advance,
-    ):
-        for batch, rows in computed(pool, batches, 2 * jobs):
+    with _pool(network, len(batches), args) as (pool, function, jobs), progress(total) as advance:
+        for batch, rows in computed(pool, function, batches, 2 * jobs):
             features.write(batch.group, batch.start, rows)
             advance(len(batch.pictures))
+
+
+@contextmanager
+def _pool(network: Network, most: int, args: argparse.Namespace) -> Iterator[tuple[Executor, Callable, int]]:
+    """Who computes, by which function, and how many at a time."""
+    read = (args.deploy, args.weights, args.images, args.rmac_whitening, args.mop)
+    with executor_at(args.scheduler, [path for path in read if path]) as cluster:
+        if cluster:
+            yield cluster, partial(compute_on_cluster, network), cluster.workers
+            return
+        jobs = min(len(args.gpu) if args.gpu else args.jobs or default_jobs(args), most)
+        with workers(network, jobs, args.gpu[:jobs] if args.gpu else None) as pool:
+            yield pool, compute, jobs
 
 
 def sentence(error: Exception) -> str:
@@ -261,6 +274,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="processes (default: one a core, as memory goes)",
     )
     add("--gpu", type=_gpus, metavar="0,1", help="GPUs, a process each (default: the CPU)")
+    add_scheduler_option(parser)
     args = parser.parse_args(argv)
     args.layers = list(dict.fromkeys(args.layers))
     args.batch = args.batch or (1 if args.max_side else BATCH)
@@ -344,6 +358,8 @@ def _add_representation(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.scheduler and args.gpu:
+        parser.error("--scheduler's workers compute on their CPUs: --gpu does not go with it")
     if args.max_side and args.side:
         parser.error("--max-side and --side exclude each other")
     if args.max_side and not args.pool:

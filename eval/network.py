@@ -80,6 +80,7 @@ class Extractor:
 
     def __init__(self, network: Network, gpu: int | None) -> None:
         """Raises ValueError where the caffemodel lacks a layer that the wanted ones need."""
+        net = read_deploy(Path(network.deploy))  # says what to do where pycaffe isn't in reach
         import caffe
 
         if gpu is None:
@@ -92,7 +93,6 @@ class Extractor:
         if network.region_whitening:
             self._whitening = RegionWhitening.load(Path(network.region_whitening))
         self._mop = mop.load(Path(network.mop)) if network.mop else None
-        net = read_deploy(Path(network.deploy))
         cut_behind(net, network.layers)
         work_in_place(net, network.layers)
         with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:

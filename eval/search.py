@@ -7,12 +7,9 @@ hashes of its prototxt and weights, the rest by its preprocessing. So a query is
 import hashlib
 import json
 import threading
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +17,7 @@ from eval.features import layers_of, names_of, open_features, read_vectors
 from eval.network import Network
 from eval.pictures import Picture
 from eval.ranking import Floats, Whitening, l2_normalise, rank, similarities
-from eval.workers import Batch, compute, workers
+from eval.workers import Batch, KeptProcess
 
 PCA_DIM = 128
 """The dimension of the article's tables, offered beside the layers as they are."""
@@ -71,8 +68,7 @@ class Index:
         self._lock = threading.Lock()
         self._vectors: dict[tuple[str, str], tuple[list[str], Floats]] = {}
         self._whitenings: dict[Representation, Whitening] = {}
-        self._open = ExitStack()
-        self._pool: Any = None
+        self._process = KeptProcess()
         for attribute, file in self._given.items():
             if file is not None and _sha256(file) != self._attributes.get(attribute):
                 raise ValueError(f"{path} was not made with {file}: its hash is another")
@@ -162,7 +158,7 @@ class Index:
 
     def close(self) -> None:
         """End the process that computes features."""
-        self._open.close()
+        self._process.close()
 
     def _row(self, group: str, name: str, representation: Representation) -> Floats:
         names, matrix = self._matrix(group, representation.layer)
@@ -192,20 +188,8 @@ class Index:
         return l2_normalise(self._whitenings[representation].transform(vectors))
 
     def _compute(self, picture: Picture) -> dict[str, np.ndarray]:
-        with self._lock:
-            for last_try in (False, True):
-                if self._pool is None:
-                    assert self.network is not None
-                    self._pool = self._open.enter_context(workers(self.network, 1, None))
-                try:
-                    return self._pool.submit(compute, Batch("queries", 0, [picture])).result()
-                except BrokenProcessPool:
-                    self._pool = None
-                    with suppress(OSError, BrokenProcessPool):
-                        self._open.close()
-                    if last_try:
-                        raise OSError("Caffe ended while it computed this picture") from None
-        raise AssertionError
+        assert self.network is not None
+        return self._process.compute(self.network, Batch("queries", 0, [picture]))
 
 
 def _sha256(path: Path) -> str:

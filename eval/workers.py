@@ -1,7 +1,8 @@
 """Processes that compute features: Caffe ends its process on most errors, so it runs in none but these.
 
 On a CPU several processes with one BLAS thread each are faster than one with several; with GPUs there is one
-process a GPU.
+process a GPU. A worker of a cluster has such a process of its own too: it outlives what Caffe stumbles over,
+and can say what that was.
 """
 
 import multiprocessing
@@ -12,13 +13,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import connection
+from multiprocessing import connection, util
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -102,6 +104,7 @@ def workers(network: Network, jobs: int, gpus: list[int] | None) -> Iterator[Exe
         devices = context.SimpleQueue()
         for gpu in gpus:
             devices.put(gpu)
+    others = multiprocessing.active_children()
     with (
         _environment_of_workers(),
         tempfile.NamedTemporaryFile("r", prefix="caffe-", errors="replace") as log,
@@ -117,8 +120,75 @@ def workers(network: Network, jobs: int, gpus: list[int] | None) -> Iterator[Exe
             raise OSError(_last_words(log.read())) from error
         finally:
             for process in multiprocessing.active_children():
-                process.terminate()
+                if process not in others:
+                    process.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+class KeptProcess:
+    """One process that holds a network from one batch to the next, and is started again should it be lost.
+
+    Without a batch for `idle` seconds it ends, if that is given. Any thread may call it.
+    """
+
+    def __init__(self, idle: float | None = None) -> None:
+        self._idle = idle
+        self._lock = threading.RLock()
+        self._holds: tuple[Path, Network] | None = None
+        self._pool: Any = None
+        self._open = ExitStack()
+        self._timer = threading.Timer(0, self.close)
+
+    def compute(self, network: Network, batch: Batch) -> dict[str, np.ndarray]:
+        """What `compute` gives. Raises what it raises, and OSError where Caffe ends the process."""
+        with self._lock:
+            self._timer.cancel()
+            try:
+                for last_try in (False, True):
+                    try:
+                        return self._process_for(network).submit(compute, batch).result()
+                    except BrokenProcessPool:
+                        self._holds = None
+                        with self._open:  # workers() says why
+                            if last_try:
+                                raise
+                raise AssertionError
+            finally:
+                if self._idle is not None:
+                    self._timer = threading.Timer(self._idle, self.close)
+                    self._timer.daemon = True
+                    self._timer.start()
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._timer.cancel()
+            self._forget()
+
+    def _process_for(self, network: Network) -> Executor:
+        wanted = Path.cwd(), network  # whose paths may be relative
+        if self._holds != wanted:
+            self._forget()
+            self._pool = self._open.enter_context(workers(network, 1, None))
+            self._holds = wanted
+        return self._pool
+
+    def _forget(self) -> None:
+        self._holds = None
+        with suppress(OSError, BrokenProcessPool):
+            self._open.close()
+
+
+_of_cluster_worker = KeptProcess(idle=60)
+# A worker that ends would wait for its child; before its queues are closed (10) it can be told to end.
+util.Finalize(None, _of_cluster_worker.close, exitpriority=11)
+
+
+def compute_on_cluster(network: Network, batch: Batch) -> dict[str, np.ndarray]:
+    """`compute` in a worker of a cluster, by the process that it keeps for the network."""
+    # Dask marks its workers as daemons, which may not have children; theirs end with them all the same.
+    multiprocessing.current_process().daemon = False
+    return _of_cluster_worker.compute(network, batch)
 
 
 class StopError(Exception):
@@ -174,16 +244,19 @@ def _sigint_held_back() -> Iterator[None]:
 
 
 def computed(
-    pool: Executor, batches: Iterable[Batch], ahead: int
+    pool: Executor, function: Callable[[Batch], dict[str, np.ndarray]], batches: Iterable[Batch], ahead: int
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-    """Yield each batch with its features as they come, at most `ahead` under way. Raises compute's errors."""
+    """Yield each batch with function's features of it as they come, at most `ahead` under way in the pool.
+
+    Raises function's errors.
+    """
     batches = iter(batches)
     under_way: dict[Future, Batch] = {}
     while True:
         StopError.check()
         for batch in islice(batches, ahead - len(under_way)):
             with _sigint_held_back():
-                under_way[pool.submit(compute, batch)] = batch
+                under_way[pool.submit(function, batch)] = batch
         if not under_way:
             return
         done = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED).done
