@@ -33,7 +33,7 @@ from eval.network import Network, check_any_size, check_layers, input_size, read
 from eval.pictures import Picture, drawn, list_pictures, query_pictures
 from eval.pooling import POOLINGS, choose
 from eval.train_rmac import RegionWhitening
-from eval.workers import Batch, StopError, compute, compute_on_cluster, computed, progress, workers
+from eval.workers import ENGINE, Batch, StopError, compute, compute_on_cluster, computed, progress, workers
 
 # With 8 rows each came out the same at every place in the batch, with OpenBLAS' kernels for SSE3, AVX2 and
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.
@@ -158,7 +158,7 @@ def default_jobs(args: argparse.Namespace) -> int:
 def _engine() -> str:
     """What Caffe will compute with on this CPU, as tools/caffe/onednn decides it."""
     with suppress(OSError):
-        if os.environ.get("CAFFE_CPU_ENGINE") != "caffe" and "avx2" in Path("/proc/cpuinfo").read_text():
+        if os.environ.get(ENGINE) != "caffe" and "avx2" in Path("/proc/cpuinfo").read_text():
             return "onednn"
     return "caffe"
 
@@ -208,7 +208,7 @@ def _pool(network: Network, most: int, args: argparse.Namespace) -> Iterator[tup
     read = (args.deploy, args.weights, args.images, args.rmac_whitening, args.mop)
     with executor_at(args.scheduler, [path for path in read if path]) as cluster:
         if cluster:
-            yield cluster, partial(compute_on_cluster, network), cluster.workers
+            yield cluster, partial(compute_on_cluster, network, os.environ.get(ENGINE)), cluster.workers
             return
         jobs = min(len(args.gpu) if args.gpu else args.jobs or default_jobs(args), most)
         with workers(network, jobs, args.gpu[:jobs] if args.gpu else None) as pool:

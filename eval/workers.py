@@ -31,6 +31,7 @@ from eval.network import Extractor, Network
 from eval.pictures import Picture
 
 LINE_EVERY_SECONDS = 15.0
+ENGINE = "CAFFE_CPU_ENGINE"
 
 
 class Batch(NamedTuple):
@@ -133,8 +134,8 @@ class KeptProcess:
 
     def __init__(self, idle: float | None = None) -> None:
         self._idle = idle
-        self._lock = threading.RLock()
-        self._holds: tuple[Path, Network] | None = None
+        self._lock = threading.Lock()
+        self._holds: tuple[Path, str | None, Network] | None = None
         self._pool: Any = None
         self._open = ExitStack()
         self._timer = threading.Timer(0, self.close)
@@ -166,7 +167,8 @@ class KeptProcess:
             self._forget()
 
     def _process_for(self, network: Network) -> Executor:
-        wanted = Path.cwd(), network  # whose paths may be relative
+        # where the network's paths may be relative to, and what else its features depend on
+        wanted = Path.cwd(), os.environ.get(ENGINE), network
         if self._holds != wanted:
             self._forget()
             self._pool = self._open.enter_context(workers(network, 1, None))
@@ -184,8 +186,14 @@ _of_cluster_worker = KeptProcess(idle=60)
 util.Finalize(None, _of_cluster_worker.close, exitpriority=11)
 
 
-def compute_on_cluster(network: Network, batch: Batch) -> dict[str, np.ndarray]:
-    """`compute` in a worker of a cluster, by the process that it keeps for the network."""
+def compute_on_cluster(network: Network, engine: str | None, batch: Batch) -> dict[str, np.ndarray]:
+    """`compute` in a worker of a cluster, by the process that it keeps for the network.
+
+    `engine` is what CAFFE_CPU_ENGINE is where the features are asked for.
+    """
+    os.environ.pop(ENGINE, None)
+    if engine is not None:
+        os.environ[ENGINE] = engine
     # Dask marks its workers as daemons, which may not have children; theirs end with them all the same.
     multiprocessing.current_process().daemon = False
     return _of_cluster_worker.compute(network, batch)
