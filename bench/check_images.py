@@ -83,10 +83,10 @@ def start(folder: Path, jobs: int) -> tuple[float, float]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         process.stdout.readline()
         first = time.perf_counter() - begun
-        for _ in process.stdout:
-            pass
-        _, _, usage = os.wait4(process.pid, 0)
-    return first, usage.ru_maxrss / 1024
+        for number, _ in enumerate(process.stdout):
+            if number % 1000 == 0:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+    return first, int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def starts(folder: Path, count: int, jobs: int) -> Iterator[Row]:
