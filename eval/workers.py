@@ -118,12 +118,16 @@ def workers(network: Network, jobs: int, gpus: list[int] | None) -> Iterator[Exe
             pool.shutdown()
         except BrokenProcessPool as error:
             StopError.check()  # a signal to all processes at once has ended the workers first
-            raise OSError(_last_words(log.read())) from error
+            raise _cause_of_death(log.read()) from error
         finally:
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+class LostProcessError(OSError):
+    """A process died, and it was not Caffe that ended it."""
 
 
 class KeptProcess:
@@ -150,7 +154,10 @@ class KeptProcess:
                         return self._process_for(network).submit(compute, batch).result()
                     except BrokenProcessPool:
                         self._holds = None
-                        with self._open:  # workers() says why
+                        try:
+                            with self._open:
+                                raise  # for workers() to say why
+                        except LostProcessError:
                             if last_try:
                                 raise
                 raise AssertionError
@@ -231,14 +238,14 @@ class StopError(Exception):
                 signal.signal(number, handler)
 
 
-def _last_words(log: str) -> str:
+def _cause_of_death(log: str) -> OSError:
     """Why a process died, from its stderr: glog's line of a failed check starts with F."""
     failed = re.search(r"^F\d+ \S+ +\d+ (\S+)\] (.*)$", log, re.MULTILINE)
     if failed:
-        return f"Caffe stopped: {failed[2].strip()} ({failed[1]})"
+        return OSError(f"Caffe stopped: {failed[2].strip()} ({failed[1]})")
     lines = log.strip().splitlines()
     said = f" after saying: {lines[-1]}" if lines else ""
-    return f"a worker process died{said} (out of memory? try fewer --jobs)"
+    return LostProcessError(f"a worker process died{said} (out of memory? try fewer --jobs)")
 
 
 @contextmanager
