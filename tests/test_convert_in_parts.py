@@ -64,6 +64,12 @@ def test_the_same_entries_as_one_run_writes(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_its_folder_is_not_for_root_alone(made: Path, tmp_path: Path) -> None:
+    """Root enters any folder; others one that they may execute."""
+    convert(made / "list.txt", tmp_path / "out", COMMAND, 2)
+    assert (tmp_path / "out").stat().st_mode & 0o700 == 0o700
+
+
 def test_caffe_reads_it(made: Path, tmp_path: Path) -> None:
     convert(made / "list.txt", tmp_path / "out", COMMAND, 2)
     for database in (made / "one", tmp_path / "out"):

@@ -99,8 +99,10 @@ def temporary(folder: Path) -> Iterator[Path]:
 @contextmanager
 def created(path: Path) -> Iterator[lmdb.Environment]:
     """A new LMDB, on the disk for good in the end. Raises ValueError where it is there already."""
-    if path.exists():
-        raise ValueError(f"{path} is there already")
+    try:
+        path.mkdir()  # lmdb would give the folder the files' mode, which nobody but root can enter
+    except FileExistsError:
+        raise ValueError(f"{path} is there already") from None
     try:
         with lmdb.open(str(path), map_size=SPARE_BYTES, mode=0o664, sync=False, lock=False) as database:
             yield database
