@@ -32,7 +32,6 @@ import numpy as np
 from keras_preprocessing.image import ImageDataGenerator
 from keras_preprocessing.image.affine_transformations import transform_matrix_offset_center
 
-from cluster.scheduler import add_scheduler_option, executor_at
 from data_prep.parallel import add_jobs_option, map_ordered, positive_int, run_program
 from data_prep.pictures import (
     add_from_option,
@@ -43,6 +42,7 @@ from data_prep.pictures import (
     picture_names,
     written_beside,
 )
+from tools.scheduler import add_scheduler_option, executor_at
 
 # Keras read shear_range in radians in 2017 and reads it in degrees today, when a literal 0.2 would do nothing
 # that an eye can see.

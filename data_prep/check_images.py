@@ -49,9 +49,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from cluster.scheduler import add_scheduler_option, executor_at
 from data_prep.parallel import add_jobs_option, map_ordered, run_program
 from data_prep.pictures import FORMAT_OF_SUFFIX, add_from_option, begin_from, written_beside
+from tools.scheduler import add_scheduler_option, executor_at
 
 GREY_ROWS = 8
 GREY_IS_128_IN = ("RGB", "L", "CMYK")

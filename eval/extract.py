@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cluster.scheduler import add_scheduler_option, executor_at
 from eval import mop
 from eval.feature_writer import FeaturesFile
 from eval.ground_truth import read_queries
@@ -34,6 +33,7 @@ from eval.pictures import Picture, drawn, list_pictures, query_pictures
 from eval.pooling import POOLINGS, choose
 from eval.train_rmac import RegionWhitening
 from eval.workers import ENGINE, Batch, StopError, compute, compute_on_cluster, computed, progress, workers
+from tools.scheduler import add_scheduler_option, executor_at
 
 # With 8 rows each came out the same at every place in the batch, with OpenBLAS' kernels for SSE3, AVX2 and
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.

@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from cluster.scheduler import _run, executor_at
 from data_prep.parallel import map_ordered
 from eval.network import Network
 from eval.pictures import Picture
 from eval.workers import Batch, KeptProcess
+from tools.scheduler import _run, executor_at
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = """
@@ -350,7 +350,7 @@ def worker_of(project: Path, address: str) -> subprocess.Popen[str]:
 def test_workers_with_other_code(work: Path, tmp_path: Path) -> None:
     """A copy of the project is the same code. Edited it is another, though the worker's files are too."""
     copy = tmp_path / "copy"
-    for room in ("cluster", "data_prep", "eval"):
+    for room in ("data_prep", "eval", "tools"):
         shutil.copytree(ROOT / room, copy / room)
     with local_cluster(0) as cluster, worker_of(copy, cluster.scheduler_address) as worker:
         try:
@@ -370,8 +370,8 @@ def test_workers_with_other_code(work: Path, tmp_path: Path) -> None:
 
 
 def test_workers_of_another_project(work: Path, tmp_path: Path) -> None:
-    (tmp_path / "cluster").mkdir()
-    (tmp_path / "cluster" / "__init__.py").write_text("")
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "__init__.py").write_text("")
     with local_cluster(0) as cluster, worker_of(tmp_path, cluster.scheduler_address) as worker:
         try:
             with Client(cluster.scheduler_address, set_as_default=False) as client:

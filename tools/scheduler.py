@@ -1,7 +1,7 @@
 """The workers of a Dask cluster as a `concurrent.futures.Executor`, for programs that take --scheduler.
 
-Any room may import this. What it lends is the standard library's Executor: nothing outside knows of Dask.
-A worker that is lost costs no more than time, as Dask gives its work to another.
+Any room may import this, and nothing else in here. What it lends is the standard library's Executor: nothing
+outside knows of Dask. A worker that is lost costs no more than time, as Dask gives its work to another.
 
 Work is refused where it would fail later or come out otherwise: by workers that have other sources or
 packages than this process, that run several threads (Keras draws all random numbers from one state), or that
@@ -24,7 +24,7 @@ from typing import Any
 SECONDS_TO_ANSWER = 5
 START_WORKERS = "python -m dask worker {} --nworkers -1 --nthreads 1"
 PROJECT = Path(__file__).resolve().parent.parent
-ROOMS = ("cluster", "data_prep", "eval")
+ROOMS = ("data_prep", "eval", "tools")
 PACKAGES = ("keras-preprocessing", "numpy", "opencv-python-headless", "pillow", "scipy")
 
 
