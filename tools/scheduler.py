@@ -14,7 +14,7 @@ import hashlib
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import chdir, contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -137,7 +137,9 @@ def _connected(address: str) -> Iterator[Any]:
 
     try:
         # Client itself would wait for ever for a server that takes connections and says nothing.
-        asyncio.run(asyncio.wait_for(greet(), SECONDS_TO_ANSWER))
+        # In a thread, as this one may have an event loop already (a notebook's).
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(asyncio.wait_for(greet(), SECONDS_TO_ANSWER))).result()
         client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
     except Exception as error:  # of any type, where the server is another program's
         raise OSError(f"no Dask scheduler answers at {address}") from error
