@@ -269,9 +269,11 @@ def files_below(folder: Path) -> Iterator[str]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if entry.is_file():
+                    files.append(entry.name)
+                elif entry.is_dir():
                     folders.append(entry.name)
-                elif entry.is_file() or entry.is_symlink():
+                elif entry.is_symlink():  # to nothing that could be read
                     files.append(entry.name)
         folders.sort(reverse=True)
         files.sort()

@@ -160,6 +160,9 @@ def _pool(jobs: int) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_die_with_parent)
     try:
+        with _sigint_held_back():
+            for _ in range(jobs):
+                pool.submit(int)  # starts a process, which imports what it needs while the items are listed
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
