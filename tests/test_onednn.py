@@ -125,9 +125,14 @@ def test_a_convolution_and_its_gradients_are_caffes(tmp_path, text, seed):
 
 @st.composite
 def chains(draw: st.DrawFn) -> str:
-    """Convolutions, ReLU in and out of place, poolings of either rounding, layers that know no oneDNN."""
+    """Convolutions, ReLU in and out of place, poolings of either rounding, layers that know no oneDNN.
+
+    Every pooling's window holds an input: for one without, Caffe's own code writes outside its memory.
+    """
     channels, bottom = draw(st.sampled_from([1, 3, 8, 20])), "x"
-    text = input_layer(draw(st.integers(1, 3)), channels, draw(st.integers(9, 20)), draw(st.integers(9, 20)))
+    height, width = draw(st.integers(9, 20)), draw(st.integers(9, 20))
+    text = input_layer(draw(st.integers(1, 3)), channels, height, width)
+    side = min(height, width)  # at least so long is the shorter side of what comes next
     for i in range(draw(st.integers(2, 6))):
         kind = draw(st.sampled_from(["conv", "conv", "relu", "pool", "else", "branch"]))
         top = f"b{i}"
@@ -140,14 +145,16 @@ def chains(draw: st.DrawFn) -> str:
             top = bottom if bottom != "x" and draw(st.booleans()) else top
             text += layer("ReLU", bottom, top, f"{slope}").replace(f"'ReLU_{top}'", f"'relu{i}'")
         elif kind == "pool":
-            pad = draw(st.integers(0, 1))
-            kernel = draw(st.integers(pad + 1, 3))
+            pad = draw(st.integers(0, 1 if side > 1 else 0))
+            kernel = draw(st.integers(pad + 1, min(3, side)))
+            stride = draw(st.integers(1, min(2, kernel)))
+            side = (side + 2 * pad - kernel) // stride + 1
             text += layer(
                 "Pooling",
                 bottom,
                 top,
                 f"pooling_param {{ pool: {draw(st.sampled_from(['MAX', 'AVE']))} "
-                f"kernel_size: {kernel} pad: {pad} stride: {draw(st.integers(1, 2))} "
+                f"kernel_size: {kernel} pad: {pad} stride: {stride} "
                 f"round_mode: {draw(st.sampled_from(['CEIL', 'FLOOR']))} }}",
             )
         elif kind == "else":
