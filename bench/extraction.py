@@ -32,31 +32,29 @@ def make_pictures(folder: Path, count: int) -> None:
         for side in (4, 16, 64, 256):
             noise = rng.standard_normal((side, side, 3)).astype(np.float32)
             picture += 20 * cv2.resize(noise, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{i:04}.jpg"), picture.clip(0, 255), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        pixels = picture.clip(0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{i:04}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
-def deploy_up_to_layer(folder: Path) -> Path:
-    """VGG16's deploy prototxt with a batch's input, cut behind LAYER."""
+def make_network(folder: Path) -> None:
+    """VGG16's deploy.prototxt with a batch's input, cut behind LAYER, and the same random weights for both:
+    weights.caffemodel, weights.npz."""
+    import caffe
     from caffe.proto import caffe_pb2
     from google.protobuf import text_format
 
-    net = text_format.Parse(DEPLOY.read_text(), caffe_pb2.NetParameter())
-    del net.layer[[layer.name for layer in net.layer].index(LAYER) + 1 :]
-    for layer in net.layer:
+    deploy = text_format.Parse(DEPLOY.read_text(), caffe_pb2.NetParameter())
+    del deploy.layer[[layer.name for layer in deploy.layer].index(LAYER) + 1 :]
+    for layer in deploy.layer:
         if layer.type == "Input":
             layer.input_param.shape[0].dim[:] = (BATCH, 3, 224, 224)
+    (folder / "deploy.prototxt").write_text(text_format.MessageToString(deploy))
+    for layer in deploy.layer:
         for parameter in (layer.convolution_param, layer.inner_product_param):
             parameter.weight_filler.type = "msra"
-    path = folder / "deploy.prototxt"
-    path.write_text(text_format.MessageToString(net))
-    return path
-
-
-def make_weights(folder: Path, deploy: Path) -> None:
-    """The same random weights for both: weights.caffemodel, weights.npz."""
-    import caffe
-
-    net = caffe.Net(str(deploy), caffe.TEST)
+    random = folder / "random.prototxt"
+    random.write_text(text_format.MessageToString(deploy))
+    net = caffe.Net(str(random), caffe.TEST)
     net.save(str(folder / "weights.caffemodel"))
     arrays = {name: blobs[0].data for name, blobs in net.params.items()}
     np.savez(
@@ -126,7 +124,7 @@ def largest_difference(folder: Path) -> float:
 def measure(folder: Path, count: int, runs: int) -> list[Row]:
     """The rows, for `count` pictures."""
     make_pictures(folder / "jpg", count)
-    make_weights(folder, deploy_up_to_layer(folder))
+    make_network(folder)
     jobs = len(os.sched_getaffinity(0))
     peers = (lambda: bare_forward(folder, count, jobs), lambda: torch_extract(folder))
     seconds = alternate(lambda: extract(folder), *peers, runs=runs, warm_up=0)
@@ -157,7 +155,7 @@ def main() -> int:
         "extraction", "Times eval.extract on VGG16 from JPEG files to features.", "--pictures 400"
     )
     parser.add_argument("--pictures", type=int, default=240)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--forward", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.forward:
