@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,7 +206,8 @@ def _fill(features: FeaturesFile, network: Network, batches: list[Batch], args: 
 def _pool(network: Network, most: int, args: argparse.Namespace) -> Iterator[tuple[Executor, Callable, int]]:
     """Who computes, by which function, and how many at a time."""
     read = (args.deploy, args.weights, args.images, args.rmac_whitening, args.mop)
-    with executor_at(args.scheduler, [path for path in read if path]) as cluster:
+    cluster_of = nullcontext() if args.gpu else executor_at(args.scheduler, [path for path in read if path])
+    with cluster_of as cluster:
         if cluster:
             yield cluster, partial(compute_on_cluster, network, os.environ.get(ENGINE)), cluster.workers
             return

@@ -13,8 +13,8 @@ STAGES += ["prototxt", "finetune", "extract", "score", "representations", "table
 TRAINING = {"check", "augment", "rename", "split", "lmdb", "mean", "finetune"}
 
 
-def run_all(*options: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if name != "DATA_DIR"}
+def run_all(*options: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "DATA_DIR"} | more
     return subprocess.run(
         [ROOT / "run_all.sh", *options], capture_output=True, text=True, cwd=cwd, env=environment, timeout=60
     )
@@ -117,6 +117,14 @@ def test_a_profile_with_a_mistake_is_one_sentence(tmp_path: Path, text: str, sen
     assert done.returncode == 1
     assert sentence in done.stderr
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("value", ["many", "0", "-2", "2.5", "100000"])
+def test_a_nonsensical_number_of_threads_is_one_sentence(value: str) -> None:
+    done = run_all("--dry-run", OMP_NUM_THREADS=value)
+    assert done.returncode == 1
+    assert done.stderr == f"run_all: OMP_NUM_THREADS must be a number of threads, not {value}\n"
+    assert run_all("--dry-run", OMP_NUM_THREADS="2,1").returncode == 0
 
 
 def test_a_profile_is_settings_not_a_script(tmp_path: Path) -> None:

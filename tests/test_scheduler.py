@@ -307,6 +307,8 @@ def test_no_scheduler_there(work: Path) -> None:
         for (program, address), process in zip(cases, running, strict=True):
             name = program[0].partition(".")[2]
             assert ended(process, 1) == f"{name}: no Dask scheduler answers at {address}\n"
+        said = run(work, *LOOK, DASK_SCHEDULER_ADDRESS="127.0.0.1:1", status=1)
+        assert said == "check_images: no Dask scheduler answers at 127.0.0.1:1\n"
 
 
 def test_dask_not_installed(work: Path) -> None:

@@ -22,6 +22,7 @@ Reproduces the article's tables on BVLC Caffe. Without options: a miniature of i
 
 Stages: ${STAGES[*]}
 DATA_DIR=DIR in the environment: where downloads go and your own data lies (default work/data).
+DASK_SCHEDULER_ADDRESS=tcp://head:8786 there: check, augment and extract compute on that Dask cluster.
 A stage is skipped while its inputs and settings are those of the last time. After a stop the same command goes on.
 HELP
 }
@@ -196,6 +197,9 @@ CAFFE_PREFIX=${CAFFE_PREFIX:-$PWD/.caffe}
 export PYTHONUNBUFFERED=1
 read_profile "$profile_file"
 
+for name in OMP_NUM_THREADS OPENBLAS_NUM_THREADS; do # every program would say so, and go on with all cores
+    [[ ${!name:-1} =~ ^[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*$ ]] || die "$name must be a number of threads, not ${!name}"
+done
 [[ $variants == no || $FINETUNE_MODE == all ]] ||
     die "--variants compares FINETUNE_MODE=all with the other two; $profile_file has FINETUNE_MODE=$FINETUNE_MODE"
 

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS_TO_ANSWER = 5
+ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"  # Dask's own name for it
 START_WORKERS = "python -m dask worker {} --nworkers -1 --nthreads 1"
 PROJECT = Path(__file__).resolve().parent.parent
 ROOMS = ("data_prep", "eval", "tools")
@@ -52,7 +54,7 @@ def add_scheduler_option(parser: argparse.ArgumentParser) -> None:
         "--scheduler",
         metavar="ADDRESS",
         help="let the workers of a Dask cluster do the work, its scheduler at ADDRESS such as "
-        "tcp://head:8786 (needs: pip install distributed). All files must have the same names on every "
+        f"tcp://head:8786 (default: {ADDRESS_VARIABLE} in the environment; needs: pip install distributed). All files must have the same names on every "
         "machine, on a shared file system, this folder too: workers are started in it, by "
         f"`{START_WORKERS.format('ADDRESS')}`",
     )
@@ -97,13 +99,14 @@ class ClusterExecutor(Executor):
 
 @contextmanager
 def executor_at(address: str | None, files: Sequence[Path]) -> Iterator[ClusterExecutor | None]:
-    """The executor of the cluster whose scheduler is at address; None without an address.
+    """The executor of the cluster whose scheduler is at address, else at the environment's; None without either.
 
     `files` are those that every worker must see. What has not begun when this is left is dropped. Raises
     ValueError or OSError where Dask is not installed, nobody answers, there are no workers, one of them is
     not fit for the work, or when the scheduler or too many workers are lost.
     """
-    if address is None:
+    address = address or os.environ.get(ADDRESS_VARIABLE)
+    if not address:
         yield None
         return
     with _connected(address) as client:
