@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from bench.measure import Row, alternate, compare, finish, options, run_bench
+from eval.network import work_in_place
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "prototxt/vgg16/deploy.prototxt"
@@ -37,8 +38,8 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def make_network(folder: Path) -> None:
-    """VGG16's deploy.prototxt with a batch's input, cut behind LAYER, and the same random weights for both:
-    weights.caffemodel, weights.npz."""
+    """VGG16's deploy.prototxt with a batch's input, cut behind LAYER, and as bare.prototxt the net that
+    eval.extract makes of it, ReLU in place; weights.caffemodel and weights.npz, the same random weights."""
     import caffe
     from caffe.proto import caffe_pb2
     from google.protobuf import text_format
@@ -49,6 +50,8 @@ def make_network(folder: Path) -> None:
         if layer.type == "Input":
             layer.input_param.shape[0].dim[:] = (BATCH, 3, 224, 224)
     (folder / "deploy.prototxt").write_text(text_format.MessageToString(deploy))
+    work_in_place(deploy, [LAYER])
+    (folder / "bare.prototxt").write_text(text_format.MessageToString(deploy))
     for layer in deploy.layer:
         for parameter in (layer.convolution_param, layer.inner_product_param):
             parameter.weight_filler.type = "msra"
@@ -88,7 +91,7 @@ def forward(folder: Path, batches: int) -> None:
     """What each of the bare forward pass's processes does: weights in, `batches` passes of one input."""
     import caffe
 
-    net = caffe.Net(str(folder / "deploy.prototxt"), str(folder / "weights.caffemodel"), caffe.TEST)
+    net = caffe.Net(str(folder / "bare.prototxt"), str(folder / "weights.caffemodel"), caffe.TEST)
     for _ in range(batches):
         net.forward()
 

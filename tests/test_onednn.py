@@ -209,6 +209,13 @@ def test_a_net_like_vgg_is_caffes(tmp_path):
     assert_same(VGG_LIKE, tmp_path, WINOGRAD_CLOSE)
 
 
+@pytest.mark.parametrize("size", [(14, 14), (7, 9)])
+def test_small_maps_of_many_channels_are_caffes(tmp_path, size):
+    """As VGG16's conv5, which goes in picture by picture where the transformed weights take half then."""
+    text = input_layer(3, 512, *size) + conv("conv", "x", "conv", "num_output: 512 kernel_size: 3 pad: 1")
+    assert_same(text + layer("ReLU", "conv", "conv"), tmp_path, WINOGRAD_CLOSE)
+
+
 def test_max_pooling_routes_a_tie_where_caffe_does(tmp_path):
     text = input_layer(1, 16, 6, 6) + conv("conv", "x", "conv", "num_output: 16 kernel_size: 1")
     text += layer("ReLU", "conv", "conv")

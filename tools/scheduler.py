@@ -54,8 +54,9 @@ def add_scheduler_option(parser: argparse.ArgumentParser) -> None:
         "--scheduler",
         metavar="ADDRESS",
         help="let the workers of a Dask cluster do the work, its scheduler at ADDRESS such as "
-        f"tcp://head:8786 (default: {ADDRESS_VARIABLE} in the environment; needs: pip install distributed). All files must have the same names on every "
-        "machine, on a shared file system, this folder too: workers are started in it, by "
+        f"tcp://head:8786 (default: what {ADDRESS_VARIABLE} says, else none; needs: pip install "
+        "distributed). All files must have the same names on every machine, on a shared file system, this "
+        "folder too: workers are started in it, by "
         f"`{START_WORKERS.format('ADDRESS')}`",
     )
 
@@ -99,7 +100,7 @@ class ClusterExecutor(Executor):
 
 @contextmanager
 def executor_at(address: str | None, files: Sequence[Path]) -> Iterator[ClusterExecutor | None]:
-    """The executor of the cluster whose scheduler is at address, else at the environment's; None without either.
+    """The executor of the cluster whose scheduler is at address or at the environment's; None without both.
 
     `files` are those that every worker must see. What has not begun when this is left is dropped. Raises
     ValueError or OSError where Dask is not installed, nobody answers, there are no workers, one of them is

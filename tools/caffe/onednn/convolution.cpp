@@ -132,13 +132,21 @@ std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algori
 }
 
 // Forward, so many images at a time that the transformed ones fit kWinogradBytes: more take more memory than im2col
-// would, and no less time.
+// would, and no less time. A small image alone may have Winograd's 2x3: as fast where there are many channels, with
+// half the memory for weights that are kept.
 std::unique_ptr<Convolution::Step> Convolution::TryWinograd(Kind kind, bool relu) const {
-  std::unique_ptr<Step> step;
-  for (int images = geometry_.images;; images /= 2) {
-    step = Try(kind, relu, algorithm::convolution_winograd, true, images);
-    if (!step || kind != kForward || images % 2 || step->scratchpad.get_size() <= kWinogradBytes) return step;
+  const auto of = [&](int images) { return Try(kind, relu, algorithm::convolution_winograd, true, images); };
+  if (kind != kForward) return of(geometry_.images);
+  std::unique_ptr<Step> step = of(geometry_.images);
+  if (step && !training_ && 2 * step->weights.get_size() > kWinogradBytes) {
+    std::unique_ptr<Step> alone = of(1);
+    if (alone && alone->weights.get_size() < step->weights.get_size()) return alone;
   }
+  for (int images = geometry_.images; step && images % 2 == 0 && step->scratchpad.get_size() > kWinogradBytes;) {
+    images /= 2;
+    step = of(images);
+  }
+  return step;
 }
 
 std::unique_ptr<Convolution::Step> Convolution::Make(Kind kind, bool relu) const {
