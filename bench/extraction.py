@@ -40,6 +40,7 @@ def make_pictures(folder: Path, count: int) -> None:
 def make_network(folder: Path) -> None:
     """VGG16's deploy.prototxt with a batch's input, cut behind LAYER, and as bare.prototxt the net that
     eval.extract makes of it, ReLU in place; weights.caffemodel and weights.npz, the same random weights."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
     import caffe
     from caffe.proto import caffe_pb2
     from google.protobuf import text_format

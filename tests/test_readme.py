@@ -63,7 +63,7 @@ def called(words: list[str]) -> tuple[str, list[str]] | None:
         if not words or words[0].startswith("-"):
             return "run_all.sh", words
     if words[:2] == ["python", "-m"]:
-        return words[2], words[3:]
+        return (words[2], words[3:]) if MODULE.fullmatch(words[2]) else None
     script = SCRIPT.fullmatch(words[0]) if words else None
     if script:
         return script[1], words[1:]
