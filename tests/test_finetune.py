@@ -111,7 +111,8 @@ def pretrained(folder: Path) -> Path:
     return folder / "pretrained.caffemodel"
 
 
-def test_training_leaves_the_final_model_and_the_log(folder: Path) -> None:
+def test_training_leaves_the_final_model_and_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOG_minloglevel", "2")  # somebody's wish for quiet
     fill(folder)
     done = finetune(folder)
     assert done.returncode == 0, done.stderr

@@ -68,7 +68,7 @@ train() {
     [[ -z $gpu ]] || start+=(-gpu "$gpu")
     mkdir -p "$(dirname "$final")"
     echo "\$ caffe train -solver $solver ${start[*]} 2>&1 | tee $log"
-    caffe train -solver "$solver" "${start[@]}" > >(tee -i -a "$log") 2>&1 &
+    GLOG_minloglevel=0 caffe train -solver "$solver" "${start[@]}" > >(tee -i -a "$log") 2>&1 &
     caffe_pid=$!
     wait "$caffe_pid" || status=$?
     caffe_pid=""

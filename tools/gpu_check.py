@@ -54,7 +54,7 @@ def run(plan: Plan, name: str, command: Sequence[str], **environment: str) -> st
     print(f"gpu_check: {name}", flush=True)
     done = subprocess.run(
         command,
-        env=os.environ | environment,
+        env=os.environ | {"GLOG_minloglevel": "0"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
