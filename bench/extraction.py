@@ -158,7 +158,7 @@ def main() -> int:
     parser = options(
         "extraction", "Times eval.extract on VGG16 from JPEG files to features.", "--pictures 400"
     )
-    parser.add_argument("--pictures", type=int, default=240)
+    parser.add_argument("--pictures", type=int, default=480)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--forward", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
