@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -158,18 +159,23 @@ def test_two_phases_run_one_after_the_other(folder: Path, pretrained: Path) -> N
     assert f"-weights {first}" in done.stdout
 
 
-def test_a_stopped_training_goes_on_from_its_snapshot(folder: Path) -> None:
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["the script", "its process group"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_training_goes_on_from_its_snapshot(folder: Path, kill: Callable, number: int) -> None:
     fill(folder, iterations=200_000)
     command = ["tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel"]
     with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=os.environ)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=output, stderr=output, env=os.environ, start_new_session=True
+        )
         deadline = time.monotonic() + 60
         while "Iteration" not in (folder / "output").read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
+        kill(process.pid, number)
         assert process.wait(timeout=60) == 130
     states = list((folder / "filled/snapshots").glob("*.solverstate"))
     assert len(states) == 1, "Caffe writes a snapshot when it is stopped"
+    assert "Snapshotting solver state" in (folder / "filled/log.txt").read_text()
     assert not (folder / "out.caffemodel").exists()
 
     reached = int(states[0].stem.rpartition("_")[2])

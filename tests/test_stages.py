@@ -185,6 +185,31 @@ def test_a_stopped_step_is_not_done_and_goes_on(tmp_path: Path, number: int, sta
     assert (tmp_path / "seen").read_text() == "found: \nfound: half\n"
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_step_is_waited_for_and_has_its_last_words(
+    tmp_path: Path, number: int, status: int
+) -> None:
+    """As Caffe, which writes a snapshot first."""
+    command = """bash -c 'trap "sleep 1; echo last words; touch written; exit" INT TERM
+        touch begun; while :; do sleep 0.1; done'"""
+    path = script(tmp_path, f'stage one "x" && step "$W/a" : -- {command}')
+    process = subprocess.Popen(
+        ["bash", path],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert (tmp_path / "written").exists()
+    assert said.endswith("last words\n")
+    assert (tmp_path / "work/logs/one.log").read_text().endswith("last words\n")
+
+
 def test_what_another_setting_left_is_not_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("x")
     path = script(tmp_path, SLOW.replace("sleep 30", "exit 1"))

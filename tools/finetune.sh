@@ -68,8 +68,10 @@ train() {
     [[ -z $gpu ]] || start+=(-gpu "$gpu")
     mkdir -p "$(dirname "$final")"
     echo "\$ caffe train -solver $solver ${start[*]} 2>&1 | tee $log"
-    GLOG_minloglevel=0 caffe train -solver "$solver" "${start[@]}" > >(tee -i -a "$log") 2>&1 &
+    set -m # a process group of its own: TERM, which ends Caffe without a snapshot, comes to this script alone
+    GLOG_minloglevel=0 caffe train -solver "$solver" "${start[@]}" > >(trap '' INT TERM && exec tee -a "$log") 2>&1 &
     caffe_pid=$!
+    set +m
     wait "$caffe_pid" || status=$?
     caffe_pid=""
     ((status == 0)) || exit "$status"

@@ -97,7 +97,13 @@ quoted() { # WORDS: as one could paste them
     echo "${line:1}"
 }
 
+log() { # standard input into the stage's log and on, whoever is told to stop: last words count
+    trap '' INT TERM
+    tee -a "$stage_log"
+}
+
 show() { # the log on standard input, as people watch it
+    trap '' INT TERM
     awk -v live="$(on_terminal && echo 1)" -f tools/show.awk
 }
 
@@ -136,10 +142,10 @@ step() { # OUT... : IN... -- COMMAND...
     mv "$file.begun" "$file.done"
 }
 
-# a process group of its own, so that Ctrl-C and kill reach all of a command and the log's writer sees its last words
+# a process group of its own, so that Ctrl-C and kill reach all of a command; its leader waits for the command's end
 supervise() {
     set -m
-    { set +e; "$@" 2>&1 | tee -i -a "$stage_log" | show; exit "${PIPESTATUS[0]}"; } &
+    { set +e; trap : INT TERM; "$@" 2>&1 | log | show; exit "${PIPESTATUS[0]}"; } &
     job=$!
     set +m
     local status=0
