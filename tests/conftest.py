@@ -1,6 +1,7 @@
 """Real input: Oxford's photographs, and VGG16's convolutions as trained on ImageNet, where they are."""
 
 import os
+import signal
 import subprocess
 import venv
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+# What a shell starts in the background ignores Ctrl-C, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -163,13 +163,7 @@ stage one "x" && step "$W/a" : in -- bash -c '
 def test_a_stopped_step_is_not_done_and_goes_on(tmp_path: Path, number: int, status: int) -> None:
     (tmp_path / "in").write_text("x")
     path = script(tmp_path, SLOW)
-    # as a shell starts it: Ctrl-C not ignored
-    process = subprocess.Popen(
-        ["bash", path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = subprocess.Popen(["bash", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 20
     while not (tmp_path / "work/a/half").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -193,12 +187,7 @@ def test_a_stopped_step_is_waited_for_and_has_its_last_words(
     command = """bash -c 'trap "sleep 1; echo last words; touch written; exit" INT TERM
         touch begun; while :; do sleep 0.1; done'"""
     path = script(tmp_path, f'stage one "x" && step "$W/a" : -- {command}')
-    process = subprocess.Popen(
-        ["bash", path],
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = subprocess.Popen(["bash", path], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
