@@ -160,7 +160,7 @@ def test_two_phases_run_one_after_the_other(folder: Path, pretrained: Path) -> N
 
 
 @pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["the script", "its process group"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_training_goes_on_from_its_snapshot(folder: Path, kill: Callable, number: int) -> None:
     fill(folder, iterations=200_000)
     command = ["tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel"]

@@ -41,11 +41,11 @@ done
 
 caffe_pid=""
 stop() { # let Caffe write its snapshot
-    trap '' INT TERM
+    trap '' INT TERM HUP
     [[ -z $caffe_pid ]] || { kill -INT "$caffe_pid" 2>/dev/null && wait "$caffe_pid"; } || true
     exit 130
 }
-trap stop INT TERM
+trap stop INT TERM HUP
 
 # train SUFFIX WEIGHTS: one phase, from WEIGHTS or from its own newest whole snapshot
 train() {
@@ -69,7 +69,7 @@ train() {
     mkdir -p "$(dirname "$final")"
     echo "\$ caffe train -solver $solver ${start[*]} 2>&1 | tee $log"
     set -m # a process group of its own: TERM, which ends Caffe without a snapshot, comes to this script alone
-    GLOG_minloglevel=0 caffe train -solver "$solver" "${start[@]}" > >(trap '' INT TERM && exec tee -a "$log") 2>&1 &
+    GLOG_minloglevel=0 caffe train -solver "$solver" "${start[@]}" > >(trap '' INT TERM HUP && exec tee -a "$log") 2>&1 &
     caffe_pid=$!
     set +m
     wait "$caffe_pid" || status=$?
