@@ -5,9 +5,9 @@
 set -euo pipefail
 invoked_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
-source tools/stages.sh
+source tools/run/stages.sh
 STAGES=(setup data check augment rename split lmdb mean prototxt finetune extract score representations tables report)
-source tools/run_options.sh
+source tools/run/options.sh
 
 # ── What the run needs: Debian packages, .venv, BVLC Caffe built from Debian's source ────────────────────────────────
 stage setup "Install what is missing" && run_setup
@@ -177,7 +177,7 @@ stage report "The report: the run as one page to look at" && {
     wants_table 2 && step "$W/results/training.svg" "$W/results/training.csv" : "$W/models/finetuned.caffemodel" -- \
         python -m tools.plot_log "${TRAINING_LOGS[@]}" --out "$W/results/training.svg" --csv "$W/results/training.csv"
     step "$W/looks" : "$W/prototxt/deploy.prototxt" "${SHOWN_RANKS[@]}" "$DATABASE" -- \
-        python -m eval.look --deploy "$W/prototxt/deploy.prototxt" --weights "${SHOWN_WEIGHTS[@]}" --mean "$MEAN" \
+        python -m eval.keep_maps --deploy "$W/prototxt/deploy.prototxt" --weights "${SHOWN_WEIGHTS[@]}" --mean "$MEAN" \
         --images "$DATABASE" --gt "$GROUND_TRUTH" --ranks "${SHOWN_RANKS[@]}" --out "$W/looks"
     step "$W/report" : "$W/results" "$W/looks" "$profile_file" -- \
         python -m eval.report "$W" --images "$DATABASE" --gt "$GROUND_TRUTH" --network "prototxt/$NETWORK" \

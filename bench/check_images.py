@@ -17,7 +17,8 @@ import numpy as np
 
 from bench.measure import Row, alternate, compare, finish, options, run_bench
 from data_prep.check_images import check_folder, report
-from data_prep.parallel import core_count, positive_int
+from tools.processes import core_count
+from tools.program import positive_int
 
 KINDS = ((1024, 768, 93, 900), (256, 256, 75, 9000))
 """Width, height, JPEG quality, number: files as large as Oxford's photographs', and as those at 256 x 256."""

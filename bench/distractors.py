@@ -23,10 +23,10 @@ from bench.measure import (
 )
 from bench.scoring import LANDMARKS, POSITIVES, QUERIES_EACH, make_ground_truth
 from eval import score
-from eval.distractors import Block, Searched, open_distractors, rank_among
-from eval.features import open_features, read_vectors
-from eval.ground_truth import read_ground_truth
-from eval.ranking import l2_normalise, rank, similarities
+from eval.distractors.ranking import Block, Searched, open_distractors, rank_among
+from eval.files.features import open_features, read_vectors
+from eval.files.ground_truth import read_ground_truth
+from eval.rank.recipe import l2_normalise, rank, similarities
 
 LAYER = "pool5_rmac"
 PICTURES, DISTRACTORS, DIMENSIONS = 5063, 1_000_000, 256

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from bench.measure import Row, alternate, compare, finish, options, run_bench
-from eval.network import work_in_place
+from eval.forward.network import work_in_place
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "prototxt/vgg16/deploy.prototxt"

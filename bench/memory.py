@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from bench.measure import Row, compare, finish, in_fresh_process, options, run_bench
-from eval.pictures import list_pictures
+from eval.forward.photographs import list_pictures
 
 DEPLOY = Path("prototxt/demo/deploy.prototxt")
 NUMBERS, QUICK_NUMBERS = [500, 2000, 5063], [50, 200]

@@ -8,7 +8,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 
 from bench.measure import Row, alternate, compare, finish, options, run_bench
-from eval.pooling import POOLINGS
+from eval.represent.pooling import POOLINGS
 
 GOAL_SHAPE = (512, 24, 32)
 GOAL = "<= 25"
@@ -38,7 +38,7 @@ def main() -> int:
     """Time every pooling on one map."""
     parser = options(
         "pooling",
-        "Times every pooling of eval/pooling.py, and all together, on one map and one core.",
+        "Times every pooling of eval/represent/pooling.py, and all together, on one map and one core.",
         "--shape 512 24 32 --runs 50",
     )
     parser.add_argument(

@@ -32,17 +32,16 @@ import numpy as np
 from keras_preprocessing.image import ImageDataGenerator
 from keras_preprocessing.image.affine_transformations import transform_matrix_offset_center
 
-from data_prep.parallel import add_jobs_option, map_ordered, positive_int, run_program
-from data_prep.pictures import (
+from data_prep.classes.folders import (
     add_from_option,
     begin_from,
     class_folders,
     copy_name,
     is_copy,
     picture_names,
-    written_beside,
 )
-from tools.scheduler import add_scheduler_option, executor_at
+from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
+from tools.program import positive_int, run_program, written_beside
 
 # Keras read shear_range in radians in 2017 and reads it in degrees today, when a literal 0.2 would do nothing
 # that an eye can see.
@@ -239,7 +238,7 @@ def main() -> int:
 
     def run() -> int:
         begin_from(arguments.source, arguments.folder)
-        with executor_at(arguments.scheduler, [arguments.folder]) as executor:
+        with lent_executor(arguments.scheduler, [arguments.folder]) as executor:
             made, removed = augment(
                 arguments.folder,
                 arguments.num_wanted,

@@ -49,9 +49,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from data_prep.parallel import add_jobs_option, map_ordered, run_program
-from data_prep.pictures import FORMAT_OF_SUFFIX, add_from_option, begin_from, written_beside
-from tools.scheduler import add_scheduler_option, executor_at
+from data_prep.classes.folders import FORMAT_OF_SUFFIX, add_from_option, begin_from
+from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
+from tools.program import run_program, written_beside
 
 GREY_ROWS = 8
 GREY_IS_128_IN = ("RGB", "L", "CMYK")
@@ -391,7 +391,7 @@ def main() -> int:
         folder = arguments.folder.resolve()
         begin_from(arguments.source, folder)
         report_csv = arguments.report or folder.with_name(f"{folder.name}_check.csv")
-        with executor_at(arguments.scheduler, [folder]) as executor:
+        with lent_executor(arguments.scheduler, [folder]) as executor:
             jobs = executor.workers if executor else arguments.jobs
             findings = check_folder(folder, arguments.quarantine, arguments.fix, jobs, executor)
             outcomes = report(findings, folder, report_csv)

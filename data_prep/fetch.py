@@ -16,13 +16,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from data_prep.download import NO_CHECKSUM, File, Patience, check_room, download, say, sha256_of, size_of
-from data_prep.parallel import positive_int, run_program
-from data_prep.picture_list import PictureGetter, obtain_landmarks, read_links
-from data_prep.pictures import class_folders
-from data_prep.unpack import unpack
+from data_prep.classes.folders import class_folders
+from data_prep.download.archive import unpack
+from data_prep.download.picture_list import PictureGetter, obtain_landmarks, read_links
+from data_prep.download.transfer import NO_CHECKSUM, File, Patience, check_room, download, say, size_of
+from tools.program import positive_int, run_program, sha256_of
 
-SOURCES = Path(__file__).with_name("sources.toml")
+SOURCES = Path(__file__).parent / "download" / "sources.toml"
 THINGS = ("oxford5k-images", "oxford5k-gt", "paris6k-images", "paris6k-gt", "vgg16")
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.demo_broken import BROKEN, break_picture
-from data_prep.demo_buildings import ARCHETYPES, Building, draw_building
-from data_prep.demo_generic import GENERIC
-from data_prep.demo_photo import Rng, jpeg
-from data_prep.demo_scenes import Framing, Photo, photograph
-from data_prep.parallel import add_jobs_option, map_ordered, positive_int, run_program
+from data_prep.demo.broken import BROKEN, break_picture
+from data_prep.demo.buildings import ARCHETYPES, Building, draw_building
+from data_prep.demo.generic import GENERIC
+from data_prep.demo.photo import Rng, jpeg
+from data_prep.demo.scenes import Framing, Photo, photograph
+from tools.processes import add_jobs_option, map_ordered
+from tools.program import positive_int, run_program
 
 STREAMS = {"generic": 1, "landmarks": 2, "retrieval": 3, "distractors": 4}
 LANDMARKS_OF_A_CITY = 11

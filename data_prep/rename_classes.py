@@ -14,8 +14,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from data_prep.parallel import run_program
-from data_prep.pictures import add_from_option, begin_from, class_folders, picture_names, written_beside
+from data_prep.classes.folders import add_from_option, begin_from, class_folders, picture_names
+from tools.program import run_program, written_beside
 
 # All folders first move into MOVING under numbers, then MOVING becomes MOVED in one step, then they move
 # out under their new names. So the folders on disk say at any moment which half of the work is done, and an

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_prep.parallel import run_program
-from data_prep.pictures import class_folders, original_of, picture_names, written_beside
+from data_prep.classes.folders import class_folders, original_of, picture_names
+from tools.program import run_program, written_beside
 
 
 def split_class(

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.features import Vectors, open_features, read_vectors
-from eval.markdown import aligned, wrapped, write_whole
-from eval.ranking import Whitening, l2_normalise
+from eval.files.features import Vectors, open_features, read_vectors
+from eval.rank.recipe import Whitening, l2_normalise
+from eval.results.markdown import aligned, wrapped
+from tools.program import write_text
 
 PROGRAM = "eval.claims"
 LIKELY = 2.0
@@ -426,8 +427,8 @@ def run(options: argparse.Namespace) -> None:
     markdown = as_markdown(rows, measured, options.data_note)
     options.out.mkdir(parents=True, exist_ok=True)
     settings = {"layer": options.layer, "dim": options.dim}
-    write_whole(options.out / "claims.json", json.dumps(settings | {"claims": rows}, indent=1) + "\n")
-    write_whole(options.out / "claims.md", markdown)
+    write_text(options.out / "claims.json", json.dumps(settings | {"claims": rows}, indent=1) + "\n")
+    write_text(options.out / "claims.md", markdown)
     print(markdown, end="")
 
 

@@ -10,7 +10,6 @@ and where the size is fixed the last one is filled up.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -25,15 +24,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval import mop
-from eval.feature_writer import FeaturesFile
-from eval.ground_truth import read_queries
-from eval.network import Network, check_any_size, check_layers, input_size, read_deploy, read_mean
-from eval.pictures import Picture, drawn, list_pictures, query_pictures
-from eval.pooling import POOLINGS, choose
+from eval.files.features_writer import FeaturesFile
+from eval.files.ground_truth import read_queries
+from eval.forward.network import Network, check_any_size, check_layers, input_size, read_deploy, read_mean
+from eval.forward.photographs import Picture, drawn, list_pictures, query_pictures
+from eval.forward.workers import ENGINE, Batch, compute, compute_on_cluster, computed, workers
+from eval.represent import mop
+from eval.represent.pooling import POOLINGS, choose
 from eval.train_rmac import RegionWhitening
-from eval.workers import ENGINE, Batch, StopError, compute, compute_on_cluster, computed, progress, workers
-from tools.scheduler import add_scheduler_option, executor_at
+from tools.processes import add_scheduler_option, lent_executor
+from tools.program import Progress, StopError, gpu_list, one_sentence, positive_int, sha256_of
 
 # With 8 rows each came out the same at every place in the batch, with OpenBLAS' kernels for SSE3, AVX2 and
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.
@@ -126,21 +126,16 @@ def provenance(args: argparse.Namespace, network: Network, learnt: dict[Path, Le
         "maps": network.maps,
         "window_step": network.window_step,
         "sample": [args.sample, args.seed] if args.sample else None,
-        "learnt": {str(path): _sha256(path) for path in learnt},
+        "learnt": {str(path): sha256_of(path) for path in learnt},
     }
     return {
         "model": args.model or args.weights.stem,
-        "weights_sha256": _sha256(args.weights),
-        "prototxt_sha256": _sha256(args.deploy),
+        "weights_sha256": sha256_of(args.weights),
+        "prototxt_sha256": sha256_of(args.deploy),
         "preprocessing": json.dumps(preprocessing),
         "run": json.dumps(run),
         "learnt": json.dumps({about.vectors: about.training_set for about in learnt.values()}),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def default_jobs(args: argparse.Namespace) -> int:
@@ -196,17 +191,20 @@ def _fill(features: FeaturesFile, network: Network, batches: list[Batch], args: 
     if not batches:
         return
     total = sum(len(batch.pictures) for batch in batches)
-    with _pool(network, len(batches), args) as (pool, function, jobs), progress(total) as advance:
+    with (
+        _pool(network, len(batches), args) as (pool, function, jobs),
+        Progress("extracting", total) as progress,
+    ):
         for batch, rows in computed(pool, function, batches, 2 * jobs):
             features.write(batch.group, batch.start, rows)
-            advance(len(batch.pictures))
+            progress.advance(len(batch.pictures))
 
 
 @contextmanager
 def _pool(network: Network, most: int, args: argparse.Namespace) -> Iterator[tuple[Executor, Callable, int]]:
     """Who computes, by which function, and how many at a time."""
     read = (args.deploy, args.weights, args.images, args.rmac_whitening, args.mop)
-    cluster_of = nullcontext() if args.gpu else executor_at(args.scheduler, [path for path in read if path])
+    cluster_of = nullcontext() if args.gpu else lent_executor(args.scheduler, [path for path in read if path])
     with cluster_of as cluster:
         if cluster:
             yield cluster, partial(compute_on_cluster, network, os.environ.get(ENGINE)), cluster.workers
@@ -214,27 +212,6 @@ def _pool(network: Network, most: int, args: argparse.Namespace) -> Iterator[tup
         jobs = min(len(args.gpu) if args.gpu else args.jobs or default_jobs(args), most)
         with workers(network, jobs, args.gpu[:jobs] if args.gpu else None) as pool:
             yield pool, compute, jobs
-
-
-def sentence(error: Exception) -> str:
-    """What to tell the user: the message, or for the system's errors what failed on which file."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return number
-
-
-def _gpus(text: str) -> list[int]:
-    numbers = [int(number) for number in text.split(",")]
-    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        raise argparse.ArgumentTypeError(f"must be numbers of GPUs such as 0,1, not {text}")
-    return numbers
 
 
 def _poolings(text: str) -> list[str]:
@@ -264,17 +241,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--model", metavar="NAME", help="the model's name (default: the caffemodel's)")
     add(
         "--batch",
-        type=_positive,
+        type=positive_int,
         metavar="N",
         help=f"pictures at a time (default: {BATCH}, with --max-side 1)",
     )
     add(
         "--jobs",
-        type=_positive,
+        type=positive_int,
         metavar="N",
         help="processes (default: one a core, as memory goes)",
     )
-    add("--gpu", type=_gpus, metavar="0,1", help="GPUs, a process each (default: the CPU)")
+    add("--gpu", type=gpu_list, metavar="0,1", help="GPUs, a process each (default: the CPU)")
     add_scheduler_option(parser)
     args = parser.parse_args(argv)
     args.layers = list(dict.fromkeys(args.layers))
@@ -299,7 +276,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default="cropped",
         help="cut to the ground truth's box (default), or whole pictures",
     )
-    add("--sample", type=_positive, metavar="N", help="only N pictures of the database, drawn by --seed")
+    add("--sample", type=positive_int, metavar="N", help="only N pictures of the database, drawn by --seed")
     add("--seed", type=int, default=1, metavar="S", help="default: 1")
     add(
         "--overwritten",
@@ -320,21 +297,21 @@ def _add_representation(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--max-side",
-        type=_positive,
+        type=positive_int,
         default=0,
         metavar="N",
         help="keep the aspect, longer side at most N, for --pool (default: the network's input size)",
     )
     add(
         "--min-side",
-        type=_positive,
+        type=positive_int,
         default=1,
         metavar="N",
         help="with --max-side: enlarge what has a shorter side below N",
     )
     add(
         "--side",
-        type=_positive,
+        type=positive_int,
         default=0,
         metavar="N",
         help="N x N, aspect not kept, up to the last map",
@@ -348,7 +325,7 @@ def _add_representation(parser: argparse.ArgumentParser) -> None:
     add("--keep-maps", type=Path, metavar="DIR", help="with --pool: also write each map, GROUP/BLOB/NAME.npy")
     add(
         "--windows",
-        type=_positive,
+        type=positive_int,
         nargs="?",
         const=mop.STEP,
         default=0,
@@ -383,7 +360,7 @@ def main(argv: list[str] | None = None) -> int:
         print("extract: interrupted; the same command goes on where it was", file=sys.stderr)
         return 128 + StopError.number
     except (ValueError, OSError) as error:
-        print(f"extract: {sentence(error)}", file=sys.stderr)
+        print(f"extract: {one_sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval import extract
-from eval.network import Network, input_size, read_deploy
-from eval.search import Index
+from eval.forward.network import Network, input_size, read_deploy
+from eval.search.index import Index
 
 LIKE = Path("work/demo/features/finetuned.h5")
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         words = extract_arguments(index.network, index.model, folder, out)
     except (ValueError, OSError) as error:
-        print(f"index: {extract.sentence(error)}", file=sys.stderr)
+        print(f"index: {extract.one_sentence(error)}", file=sys.stderr)
         return 1
     for option in ("jobs", "gpu"):
         if value := getattr(options, option):

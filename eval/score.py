@@ -25,10 +25,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.distractors import Distractors, Project, Searched, average_precision, open_distractors, rank_among
-from eval.features import check_layer, check_vectors, layers_of, names_of, open_features, read_vectors
-from eval.ground_truth import GroundTruth, read_ground_truth
-from eval.ranking import (
+from eval.distractors.ranking import (
+    Distractors,
+    Project,
+    Searched,
+    average_precision,
+    open_distractors,
+    rank_among,
+)
+from eval.files.features import check_layer, check_vectors, layers_of, names_of, open_features, read_vectors
+from eval.files.ground_truth import GroundTruth, read_ground_truth
+from eval.rank.recipe import (
     Floats,
     Ranking,
     Whitening,

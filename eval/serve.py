@@ -28,11 +28,11 @@ from PIL import Image, UnidentifiedImageError
 from waitress import create_server
 from werkzeug.exceptions import HTTPException
 
-from eval.ground_truth import Query, read_queries
-from eval.pictures import list_pictures
-from eval.search import Index, Representation
+from eval.files.ground_truth import Query, read_queries
+from eval.forward.photographs import list_pictures
+from eval.search.index import Index, Representation
 
-PAGE = Path(__file__).parent / "search_page"
+PAGE = Path(__file__).parent / "search" / "page"
 UPLOAD_MB = 12
 MOST_PIXELS = 60_000_000
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "BMP": "image/bmp"}

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval import table3
-from eval.markdown import aligned, wrapped, write_whole
+from eval.results import table3
+from eval.results.markdown import aligned, wrapped
+from tools.program import write_text
 
 PROGRAM = "eval.tables"
-ARTICLE = Path(__file__).with_name("article.json")
+ARTICLE = Path(__file__).parent / "results" / "article.json"
 MODELS = ("pretrained", "finetuned")
 TITLES = {1: "which layer, and how many dimensions", 2: "what fine-tuning gains"}
 
@@ -111,8 +112,8 @@ def run(options: argparse.Namespace) -> None:
 def write(out: Path, table: int, as_json: str, markdown: str) -> None:
     """Write both forms of a table, and print the readable one."""
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / f"table{table}.json", as_json)
-    write_whole(out / f"table{table}.md", markdown)
+    write_text(out / f"table{table}.json", as_json)
+    write_text(out / f"table{table}.md", markdown)
     print(markdown, end="")
 
 

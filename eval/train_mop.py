@@ -1,7 +1,7 @@
 """Learn MOP-CNN's codebooks and PCAs from the windows' activations that eval.extract --windows wrote.
 
-Gong et al., arXiv 1403.1840; eval/mop.py has the method. What is learnt is kept in a file of its own, with
-the name of the set that it was learnt from, and used by `eval.extract --mop`.
+Gong et al., arXiv 1403.1840; eval/represent/mop.py has the method. What is learnt is kept in a file of its
+own, with the name of the set that it was learnt from, and used by `eval.extract --mop`.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from eval import mop
-from eval.features import check_layer, open_features
+from eval.files.features import check_layer, open_features
+from eval.represent import mop
 
 PROGRAM = "eval.train_mop"
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from eval.pooling import RMAC_LEVELS, rmac_vectors
+from eval.represent.pooling import RMAC_LEVELS, rmac_vectors
 
 PROGRAM = "eval.train_rmac"
 FILE_FORMAT = "rmac region whitening 1"
@@ -25,7 +25,7 @@ PICTURES = 500
 
 @dataclass(frozen=True)
 class RegionWhitening:
-    """Whitening of region vectors: a function (R, C) -> (R, K), as eval.pooling.rmac takes it."""
+    """Whitening of region vectors: a function (R, C) -> (R, K), as eval.represent.pooling.rmac takes it."""
 
     mean: np.ndarray
     """(C,) float32"""
@@ -50,9 +50,9 @@ class RegionWhitening:
         """
         from sklearn.decomposition import PCA  # a second that loading need not wait for
 
-        from eval.ranking import FLOAT32_NOISE
+        from eval.rank.recipe import FLOAT32_NOISE
 
-        # 'full': resolves the smallest directions, which count most in a whitening (see eval.ranking)
+        # 'full': resolves the smallest directions, which count most in a whitening (see eval.rank.recipe)
         most = min(len(vectors) - 1, vectors.shape[1])
         with np.errstate(invalid="ignore"):  # vectors that are all alike: their share of no variance
             pca = PCA(most, svd_solver="full").fit(vectors.astype(np.float64))

@@ -64,7 +64,7 @@ def vgg16_maps(vgg16_trunk: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     import numpy as np
     from google.protobuf import text_format
 
-    from eval.network import cut_behind, read_deploy
+    from eval.forward.network import cut_behind, read_deploy
 
     folder = tmp_path_factory.mktemp("vgg16")
     deploy = read_deploy(ROOT / "prototxt" / "vgg16" / "deploy.prototxt")

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 import eval.claims
 import eval.extract
-import eval.look
+import eval.keep_maps
 import eval.score
 import eval.tables
 import tools.plot_log
@@ -197,7 +197,7 @@ def write_results(run: SmallRun) -> None:
     ]
     maps += ["--ranks", *(work / "ranks" / model for model in weights)]
     maps += ["--weights", *(f"{model}={path}" for model, path in weights.items())]
-    assert eval.look.main([str(word) for word in maps]) == 0
+    assert eval.keep_maps.main([str(word) for word in maps]) == 0
     log = work / "prototxt" / "train" / "log.txt"
     log.parent.mkdir()
     lines = [

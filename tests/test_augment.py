@@ -25,7 +25,7 @@ from data_prep.augment import (
     warp_keras,
     warp_opencv,
 )
-from data_prep.pictures import copy_name, is_copy, original_of
+from data_prep.classes.folders import copy_name, is_copy, original_of
 
 ROOT = Path(__file__).resolve().parent.parent
 OXFORD_SAMPLE = Path(os.environ.get("OXFORD_SAMPLE", ROOT / "../shared/oxford_sample"))

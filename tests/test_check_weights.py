@@ -11,7 +11,7 @@ import pytest
 from caffe.proto import caffe_pb2
 
 from tools.check_weights import FourAxes, fits, main
-from tools.prototxt import read_net
+from tools.files.prototxt import read_net
 
 ROOT = Path(__file__).parent.parent
 NET = """

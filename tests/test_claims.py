@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eval.claims import FC_LAYERS, better, in_words, main, spectrum, together
-from eval.features import Vectors
+from eval.files.features import Vectors
 
 POOLINGS = [
     "sum",

@@ -1,4 +1,4 @@
-"""eval.distractors and eval.score with them, against one ranking of everything and compute_ap."""
+"""eval.distractors.ranking and eval.score with them, against one ranking of everything and compute_ap."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from test_compute_ap import build_compute_ap, definition
 from test_score import DIM, Scene, complaint
 
-from eval import comparison, distractors
-from eval.comparison import Comparison, float32_error
-from eval.distractors import Searched, average_precision, open_distractors, rank_among
-from eval.ranking import SIMILARITY_DECIMALS, l2_normalise, rank, similarities
+from eval.distractors import counting as comparison
+from eval.distractors import ranking as distractors
+from eval.distractors.counting import Comparison, float32_error
+from eval.distractors.ranking import Searched, average_precision, open_distractors, rank_among
+from eval.rank.recipe import SIMILARITY_DECIMALS, l2_normalise, rank, similarities
 
 
 @pytest.fixture(scope="module")

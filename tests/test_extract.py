@@ -21,8 +21,8 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from eval.extract import main
-from eval.network import read_mean, work_in_place
-from eval.pictures import Picture, list_pictures, read_part
+from eval.forward.network import read_mean, work_in_place
+from eval.forward.photographs import Picture, list_pictures, read_part
 
 ROOT = Path(__file__).parent.parent
 OXFORD = Path(os.environ.get("OXFORD_SAMPLE", ROOT.parent / "shared" / "oxford_sample"))

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval import mop, train_mop, train_rmac
+from eval import train_mop, train_rmac
 from eval.extract import main
-from eval.network import scaled_size
-from eval.pictures import Part
-from eval.pooling import POOLINGS, rmac, rmac_vectors
+from eval.forward.network import scaled_size
+from eval.forward.photographs import Part
+from eval.represent import mop
+from eval.represent.pooling import POOLINGS, rmac, rmac_vectors
 
 MEAN = (100.5, 110.25, 120.0)
 DEPLOY = """
@@ -324,6 +325,7 @@ def test_bad_input_to_the_learning_programs_is_one_sentence(made, tmp_path, caps
     )
     features = tmp_path / "f.h5"
     extracted(made, features, "--layers", "fc7_relu7")
+    capsys.readouterr()
     assert train_mop.main([str(features), "--training-set", "x", "--out", str(tmp_path / "m.npz")]) == 1
     assert train_mop.main([str(tmp_path / "none"), "--training-set", "x", "--out", "m.npz"]) == 1
     said = capsys.readouterr().err.splitlines()

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from shaky_server import Site, jpg, serving
 
-from data_prep import download, fetch
+from data_prep import fetch
+from data_prep.download import transfer as download
 
 ROOT = Path(__file__).parent.parent
 BODY = np.random.default_rng(0).bytes(300_000)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from shaky_server import Site, jpg, serving
 
-from data_prep import download, fetch, picture_list
+from data_prep import fetch
+from data_prep.download import picture_list
+from data_prep.download import transfer as download
 
 
 @pytest.fixture

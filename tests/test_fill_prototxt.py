@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.files.prototxt import read_net, read_prototxt
 from tools.fill_prototxt import (
     Data,
     classifier,
@@ -24,7 +25,6 @@ from tools.fill_prototxt import (
     read_classes,
     scale_schedule,
 )
-from tools.prototxt import read_net, read_prototxt
 
 ROOT = Path(__file__).parent.parent
 VGG16 = ROOT / "prototxt" / "vgg16"

@@ -9,9 +9,9 @@ import caffe
 import pytest
 from caffe.proto import caffe_pb2
 
+from bench.gpu_check.__main__ import parse_losses, parse_tests, parse_time
+from tools.files.prototxt import read_net
 from tools.fill_prototxt import Data, fill_net
-from tools.gpu_check import parse_losses, parse_tests, parse_time
-from tools.prototxt import read_net
 from tools.snapshots import pictures_a_step
 
 ROOT = Path(__file__).parent.parent

@@ -1,4 +1,4 @@
-"""eval.ground_truth: Oxford's files, and what is wrong with others."""
+"""eval.files.ground_truth: Oxford's files, and what is wrong with others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.ground_truth import Query, read_ground_truth, read_queries, read_query
+from eval.files.ground_truth import Query, read_ground_truth, read_queries, read_query
 
 OXFORD = Path(__file__).resolve().parent.parent / "../shared/oxford5k_gt"
 

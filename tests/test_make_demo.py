@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.demo_broken import BROKEN
-from data_prep.demo_buildings import ARCHETYPES, draw_building
-from data_prep.demo_generic import GENERIC
-from data_prep.demo_photo import Camera
-from data_prep.demo_scenes import Framing, photograph
+from data_prep.demo.broken import BROKEN
+from data_prep.demo.buildings import ARCHETYPES, draw_building
+from data_prep.demo.generic import GENERIC
+from data_prep.demo.photo import Camera
+from data_prep.demo.scenes import Framing, photograph
 from data_prep.make_demo import VISIBLE, class_sizes, landmark_names, main, make_whole, photograph_visible
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,7 +222,7 @@ def test_force_replaces_only_by_something_whole(tmp_path: Path) -> None:
         (["landmarks", "--classes", "2", "--largest", "5"], "at least 9"),
         (["landmarks", "--broken", "-1"], "negative"),
         (["retrieval", "--distractors", "-1"], "negative"),
-        (["generic", "--pictures", "0"], "at least 1"),
+        (["generic", "--pictures", "0"], "a whole number from 1 up"),
         (["generic", "--seed", "-1"], "negative"),
     ],
 )

@@ -1,4 +1,4 @@
-"""eval.mop against its definitions in plain loops, cases by hand, and what learning must hold to."""
+"""eval.represent.mop against its definitions in plain loops, cases by hand, and what learning must hold."""
 
 import math
 from dataclasses import fields, replace
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from eval import mop
+from eval.represent import mop
 
 SMALL = mop.Settings(window_dims=4, centres=6, output_dims=10)
 

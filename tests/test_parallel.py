@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.parallel import map_ordered
+from tools.processes import map_ordered
 
 ROOT = Path(__file__).resolve().parent.parent
 
 ENDLESS = """
 import itertools, sys, time
-from data_prep.parallel import map_ordered, run_program
+from tools.processes import map_ordered
+from tools.program import run_program
 
 def count():
     for number in map_ordered(abs, itertools.count(), jobs=2, what="counting"):

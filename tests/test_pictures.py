@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.pictures import begin_from, written_beside
+from data_prep.classes.folders import begin_from
+from tools.program import written_beside
 
 
 @pytest.fixture

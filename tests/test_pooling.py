@@ -1,4 +1,4 @@
-"""eval.pooling against its definitions in plain loops, cases worked out by hand, and properties."""
+"""eval.represent.pooling against its definitions in plain loops, cases worked out by hand, and properties."""
 
 import math
 from fractions import Fraction
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.decomposition import PCA
 
-from eval import pooling
+from eval.represent import pooling
 
 RECTIFIED = hnp.arrays(
     np.float32,

@@ -127,7 +127,7 @@ def test_options_named_alone_are_those_of_a_program_it_names(readme: str) -> Non
     """Options in comments of code blocks count as named alone: "--to and --only likewise"."""
     comments = [line.partition(" # ")[2] for line in blocks(readme)]
     alone = {option for span in [*spans(readme), *comments] for option in OPTION.findall(span)}
-    scripts = {"run_all.sh", "run_tests.sh", "bench/run.sh", "tools/setup.sh", "tools/gpu_check.sh"}
+    scripts = {"run_all.sh", "run_tests.sh", "bench/run.sh", "tools/setup.sh", "bench/gpu_check.sh"}
     known = {option for program in scripts | modules(readme) for option in options(help_of(program))}
     engines = {
         option for span in spans(readme) if span.startswith("docker") for option in OPTION.findall(span)

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tools.prototxt import read_net
+from tools.files.prototxt import read_net
 from tools.rename_blobs import main, own_blobs
 
 PROTOTXT = Path(__file__).parent.parent / "prototxt"

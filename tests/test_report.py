@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page
 from small_run import BUILDINGS, SmallRun
 
-from eval.ground_truth import GroundTruth, Query
+from eval.files.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
 from eval.report.measures import RECALLS, chosen, places, precision_at_recall, verdict
 from eval.report.story import Grid, bars_of

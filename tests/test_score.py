@@ -1,4 +1,4 @@
-"""eval.score and eval.ranking, against the steps written out in loops and against cases by hand."""
+"""eval.score and eval.rank.recipe, against the steps written out in loops and against cases by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_compute_ap import build_compute_ap, definition
 
-from eval.ranking import (
+from eval.rank.recipe import (
     Whitening,
     expand_queries,
     expansion_weights,

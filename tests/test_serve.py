@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page, expect
 from small_run import ROOT, SmallRun, draw
 
 import eval.index
-from eval.search import Index
+from eval.search.index import Index
 from eval.serve import UPLOAD_MB, check_picture, main
 
 pytest_plugins = ("small_run",)

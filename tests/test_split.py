@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.pictures import copy_name, original_of
+from data_prep.classes.folders import copy_name, original_of
 from data_prep.split import split_class
 
 ROOT = Path(__file__).resolve().parent.parent

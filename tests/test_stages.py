@@ -14,7 +14,7 @@ HEAD = """
 set -euo pipefail
 cd "$(dirname "$0")"
 ln -sfn "{root}/tools" tools
-source tools/stages.sh
+source tools/run/stages.sh
 STAGES=(one two)
 W=work first=0 last=1 dry_run=${{DRY_RUN:-no}} force=${{FORCE:-no}} run_options=(--profile p)
 die() {{ echo "die: $*" >&2; exit 1; }}
@@ -243,7 +243,7 @@ done
 def shown(**variables: str) -> str:
     options = [f"-v{name}={value}" for name, value in variables.items()]
     return subprocess.run(
-        ["awk", *options, "-f", ROOT / "tools/show.awk"],
+        ["awk", *options, "-f", ROOT / "tools/run/show.awk"],
         input=CAFFE_LOG,
         capture_output=True,
         text=True,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eval.table3 import split
+from eval.results.table3 import split
 from eval.tables import ARTICLE, main
 
 RMAC = {("pool5_rmac", "256"): 0.61, ("pool5_rmac", "none"): 0.55}

@@ -11,7 +11,7 @@ import pytest
 from eval.tables import main
 
 LAYERS = ("fc6", "fc6_relu6", "fc7", "fc7_relu7")
-# Typed from the article's page, in its order, not read from eval/article.json.
+# Typed from the article's page, in its order, not read from eval/results/article.json.
 TABLE_1 = """
 fc7_relu7	44.72%	1.11%	41.08%
 fc7	45.03%	19.67%	41.18%

@@ -15,7 +15,8 @@ import cv2
 import lmdb
 import numpy as np
 
-from tools.prototxt import caffe_messages, sentence
+from tools.files.prototxt import caffe_messages
+from tools.program import one_sentence
 
 # Debian's OpenCV and pip's gave the same bytes for 180 photographs of Oxford, but other versions of OpenCV or
 # libjpeg may round otherwise. Two different photographs among those 180 differ by 12 levels and more.
@@ -160,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        print(f"check_lmdb: {sentence(error)}", file=sys.stderr)
+        print(f"check_lmdb: {one_sentence(error)}", file=sys.stderr)
         return 1
     decoded = min(max(args.sample, 0), len(entries))
     print(f"{args.lmdb}: {len(entries)} entries as listed, {decoded} decoded and right")

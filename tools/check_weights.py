@@ -20,8 +20,9 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from tools.check_lmdb import open_lmdb
+from tools.files.prototxt import Layer, Net, caffe_messages, read_net
 from tools.fill_prototxt import classifier
-from tools.prototxt import Layer, Net, caffe_messages, read_net, sentence
+from tools.program import one_sentence
 from tools.rename_blobs import test_phase
 
 Shape = tuple[int, ...]
@@ -185,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        print(f"check_weights: {sentence(error)}", file=sys.stderr)
+        print(f"check_weights: {one_sentence(error)}", file=sys.stderr)
         return 1
     fresh = ", ".join(name for name in wanted if name not in copied) or "none"
     print(f"{args.weights} initialises {', '.join(copied)}; new: {fresh}")

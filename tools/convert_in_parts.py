@@ -19,7 +19,7 @@ from pathlib import Path
 
 import lmdb
 
-from tools.prototxt import sentence
+from tools.program import one_sentence
 
 # With fewer lines, starting convert_imageset would count; 1000 of the article's pictures take 200 MB of disk.
 LEAST_LINES, MOST_LINES = 100, 1000
@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        print(f"convert_in_parts: {sentence(error)}", file=sys.stderr)
+        print(f"convert_in_parts: {one_sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

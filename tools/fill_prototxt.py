@@ -11,16 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.check_lmdb import entry_count
-from tools.prototxt import (
-    Layer,
-    Net,
-    Solver,
-    caffe_messages,
-    read_net,
-    read_prototxt,
-    sentence,
-    write_prototxt,
-)
+from tools.files.prototxt import Layer, Net, Solver, caffe_messages, read_net, read_prototxt, write_prototxt
+from tools.program import one_sentence
 
 
 @dataclass(frozen=True)
@@ -275,7 +267,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        print(f"fill_prototxt: {sentence(error)}", file=sys.stderr)
+        print(f"fill_prototxt: {one_sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.prototxt import Layer, Net, caffe_messages, read_net, sentence, write_prototxt
+from tools.files.prototxt import Layer, Net, caffe_messages, read_net, write_prototxt
+from tools.program import one_sentence
 
 
 class Rename(NamedTuple):
@@ -161,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        print(f"rename_blobs: {sentence(error)}", file=sys.stderr)
+        print(f"rename_blobs: {one_sentence(error)}", file=sys.stderr)
         return 1
     for rename in renames:
         print(f"{rename.layer}: {rename.old} -> {rename.new}")

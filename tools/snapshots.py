@@ -6,7 +6,8 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from tools.prototxt import Solver, caffe_messages, read_net, read_prototxt, sentence
+from tools.files.prototxt import Solver, caffe_messages, read_net, read_prototxt
+from tools.program import one_sentence
 
 
 def final_model(solver: Solver) -> Path:
@@ -71,7 +72,7 @@ def main() -> None:
             print(pictures_a_step(solver, arguments.gpus))
             return
     except (ValueError, OSError) as error:
-        sys.exit(f"snapshots: {sentence(error)}")
+        sys.exit(f"snapshots: {one_sentence(error)}")
     print(final_model(solver) if arguments.what == "final" else newest_whole(solver) or "")
 
 

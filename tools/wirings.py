@@ -10,7 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.prototxt import Net, read_net, sentence, write_prototxt
+from tools.files.prototxt import Net, read_net, write_prototxt
+from tools.program import one_sentence
 from tools.rename_blobs import own_blobs
 
 IN_PLACE = ("ReLU", "Dropout")
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        print(f"wirings: {sentence(error)}", file=sys.stderr)
+        print(f"wirings: {one_sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

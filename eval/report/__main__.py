@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from eval.report import story
 from eval.report.pages import Pictures
 from eval.report.provenance import duration
-from eval.report.run import Run
+from eval.report.run_folder import Run
 from eval.report.views import views
 
 

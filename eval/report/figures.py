@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
 from eval.report.measures import RECALLS
-from eval.report.run import ClassSize
+from eval.report.run_folder import ClassSize
 
 WIDTH = 4.6  # inches: a telephone shows this at 4/5 of the size, words of 10 points as 8
 COLOURS = {"pretrained": "C0", "finetuned": "C1"}

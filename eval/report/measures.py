@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.ground_truth import GroundTruth
+from eval.files.ground_truth import GroundTruth
 
 RECALLS = np.linspace(0, 1, 51)
 

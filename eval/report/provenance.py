@@ -14,7 +14,7 @@ from pathlib import Path
 
 import h5py
 
-from eval.report.run import MODELS, Run
+from eval.report.run_folder import MODELS, Run
 
 PACKAGES = (
     "numpy",

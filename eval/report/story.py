@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from eval.ground_truth import GroundTruth, read_lines
-from eval.report import data, figures, network, provenance
+from eval.files.ground_truth import GroundTruth, read_lines
+from eval.report import figures, layers, provenance, training_data
 from eval.report.measures import chosen, landmark, places, precision_at_recall, verdict
 from eval.report.pages import Pictures, Shown
-from eval.report.run import Run, read_rows
+from eval.report.run_folder import Run, read_rows
 
 SHOWN = 8
 NAMES = figures.NAMES
@@ -76,18 +76,22 @@ class Grid:
 
 def data_section(run: Run, pictures: Pictures) -> Section:
     """Broken pictures, class sizes, an original with its copies, lists, the mean, entries of the LMDB."""
-    section: Section = {"findings": run.findings, "broken": data.broken(run, pictures), "lists": run.lists}
+    section: Section = {
+        "findings": run.findings,
+        "broken": training_data.broken(run, pictures),
+        "lists": run.lists,
+    }
     if run.class_sizes:
         section["sizes"] = run.class_sizes
         section["sizes_figure"] = _class_sizes(run, pictures)
-    section["copies"] = data.copies(run, pictures)
-    mean = data.read_mean_image(run.work / "lmdb" / "mean.binaryproto")
+    section["copies"] = training_data.copies(run, pictures)
+    mean = training_data.read_mean_image(run.work / "lmdb" / "mean.binaryproto")
     if mean is not None:
-        image = data.enlarged(np.clip(np.rint(mean), 0, 255).astype(np.uint8))
+        image = training_data.enlarged(np.clip(np.rint(mean), 0, 255).astype(np.uint8))
         section["mean"] = pictures.png("mean", image, "the mean of all training pictures, a soft blur")
         section["mean_values"] = mean.mean(axis=(0, 1)).tolist()
         section["mean_size"] = mean.shape[:2]
-    section["entries"] = data.entries(run, pictures, mean)
+    section["entries"] = training_data.entries(run, pictures, mean)
     return section
 
 
@@ -110,8 +114,8 @@ def network_section(run: Run, pictures: Pictures) -> Section:
     before = run.network / "train_val.prototxt" if run.network else None
     if before is None or not before.is_file() or not after.is_file():
         return {}
-    wired = network.wirings(network.layers(before), network.layers(after))
-    around = [one for one in wired if one.name in network.AROUND]
+    wired = layers.wirings(layers.layers(before), layers.layers(after))
+    around = [one for one in wired if one.name in layers.AROUND]
     section: Section = {"layers": wired, "before": before, "after": after}
     if around:
         drawing = figures.blobs(
@@ -359,7 +363,7 @@ def _query(
 ) -> QueryShown:
     query = truth.query
     asked = run.database.get(query.image)
-    image = data.boxed(Path(asked.path), query.box) if asked else None
+    image = training_data.boxed(Path(asked.path), query.box) if asked else None
     alt = f"{query.image} with the box that is searched for"
     picture = None if image is None else pictures.jpeg(f"queries/{query.name}", image, alt)
     answers = []

@@ -1,4 +1,4 @@
-"""The report's section on what the network sees, from the maps that eval.look kept."""
+"""The report's section on what the network sees, from the maps that eval.keep_maps kept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 
-from eval.ground_truth import Query
-from eval.pooling import crow, crow_spatial_weight, rmac, rmac_regions, rmac_vectors
+from eval.files.ground_truth import Query
 from eval.report.pages import Pictures, Shown, fit, read_image
-from eval.report.run import Run, read_json
+from eval.report.run_folder import Run, read_json
+from eval.represent.pooling import crow, crow_spatial_weight, rmac, rmac_regions, rmac_vectors
 
 HEIGHT = 200
 CHANNELS = 3
@@ -52,7 +52,7 @@ class Views:
 
 
 def views(run: Run, pictures: Pictures) -> Views | None:
-    """Everything that eval.look kept for this run; None without it."""
+    """Everything that eval.keep_maps kept for this run; None without it."""
     index = run.work / "looks" / "look.json"
     if not index.is_file():
         return None

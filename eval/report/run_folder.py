@@ -1,0 +1,142 @@
+"""What a run has left in its folder. What is not there is None or empty, never an error."""
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eval.files.ground_truth import GroundTruth, read_ground_truth, read_lines
+from eval.forward.photographs import PICTURE_SUFFIXES, Picture, list_pictures
+
+MODELS = ("pretrained", "finetuned")
+ARTICLE = Path(__file__).parents[1] / "results" / "article.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that the run has carried out, and how long it took."""
+
+    stage: str
+    seconds: int
+    command: str
+
+
+@dataclass(frozen=True)
+class ClassSize:
+    """A class of the training data: pictures that came through the check, and after augmentation."""
+
+    name: str
+    originals: int
+    augmented: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, and the data that it searched in."""
+
+    work: Path
+    images: Path | None = None
+    gt: Path | None = None
+    network: Path | None = None
+    """Folder with the network's own prototxt files."""
+    profile: Path | None = None
+
+    @cached_property
+    def steps(self) -> dict[str, list[Step]]:
+        """Commands by stage, in the order they ended in."""
+        found: dict[str, list[Step]] = {}
+        files = (self.work / ".steps").glob("*.ran")
+        for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.name)):
+            stage, seconds, command = file.read_text(encoding="utf-8").rstrip("\n").split("\t", 2)
+            found.setdefault(stage, []).append(Step(stage, int(seconds), command))
+        return found
+
+    @cached_property
+    def findings(self) -> list[dict[str, str]] | None:
+        """Rows of check.csv: file, problem, reason, done."""
+        return read_rows(self.work / "check.csv")
+
+    @cached_property
+    def class_names(self) -> dict[str, str]:
+        """Names of the classes by their number."""
+        return {row["number"]: row["name"] for row in read_rows(self.work / "classes.csv") or ()}
+
+    @cached_property
+    def class_sizes(self) -> list[ClassSize]:
+        """Sizes by class, in the folders' order."""
+        before, after = (count_pictures(self.work / name) for name in ("checked", "augmented"))
+        return [ClassSize(name, before.get(name, 0), after[name]) for name in after]
+
+    @cached_property
+    def lists(self) -> dict[str, int]:
+        """Lines of train.txt and val.txt."""
+        files = {name: self.work / "lists" / f"{name}.txt" for name in ("train", "val")}
+        return {name: len(read_lines(file)) for name, file in files.items() if file.is_file()}
+
+    @cached_property
+    def scores(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of scores.json by model."""
+        files = {model: self.ranks(model) / "scores.json" for model in MODELS}
+        return {model: read_json(file)["rows"] for model, file in files.items() if file.is_file()}
+
+    def ranks(self, model: str) -> Path:
+        """Folder with a model's ranked lists."""
+        return self.work / "ranks" / model
+
+    @cached_property
+    def tables(self) -> dict[int, dict[str, Any]]:
+        """The tables' figures by their number."""
+        files = sorted((self.work / "results").glob("table[0-9].json"))
+        return {int(file.stem[-1]): read_json(file) for file in files}
+
+    @cached_property
+    def claims(self) -> list[dict[str, Any]]:
+        """The article's claims as eval.claims has tried them."""
+        path = self.work / "results" / "claims.json"
+        return read_json(path)["claims"] if path.is_file() else []
+
+    @cached_property
+    def truths(self) -> dict[str, GroundTruth]:
+        """Ground truth by query."""
+        if self.gt is None:
+            return {}
+        return {truth.query.name: truth for truth in read_ground_truth(self.gt)}
+
+    @cached_property
+    def database(self) -> dict[str, Picture]:
+        """The searched pictures by name."""
+        return list_pictures(self.images) if self.images is not None else {}
+
+    @cached_property
+    def article(self) -> dict[str, Any]:
+        """The article's figures."""
+        return read_json(ARTICLE)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises OSError, or ValueError with the file's name."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def read_rows(path: Path) -> list[dict[str, str]] | None:
+    """Rows of a CSV file, or None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def count_pictures(folder: Path) -> dict[str, int]:
+    """Pictures in each class folder of a data set, by its name, sorted."""
+    classes = sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
+    return {path.name: len(pictures_in(path)) for path in classes}
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Files of a folder that are called pictures, sorted."""
+    return sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in PICTURE_SUFFIXES)

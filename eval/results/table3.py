@@ -1,0 +1,196 @@
+"""Table 3: every representation at every dimension, plain and expanded, beside published figures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eval.represent.pooling import POOLINGS
+from eval.results.markdown import aligned, wrapped
+
+TITLE = "every representation, plain and with query expansion (QE)"
+LEARNT = ("rmac_whitened",)
+
+
+class Column(NamedTuple):
+    """One column: the dimension as eval.score labels it, and with query expansion or without."""
+
+    label: str
+    expanded: bool
+
+    @property
+    def heading(self) -> str:
+        """As the table has it."""
+        return ("no PCA" if self.label == "none" else self.label) + (", QE" if self.expanded else "")
+
+
+class Row(NamedTuple):
+    """One representation: the model, the layer with its pooling, the input, and its figures."""
+
+    model: str
+    layer: str
+    pooling: str
+    pictures: str
+    figures: dict[Column, dict[str, Any]]
+    learnt: str
+    """Which pictures it was itself learnt from; "" where there is nothing to learn."""
+    pca: str | None
+    """Which features the PCA is fitted on; None: the searched ones."""
+
+    @property
+    def name(self) -> str:
+        """As a sentence has it."""
+        return f"{self.layer} {self.pooling}".strip()
+
+
+def read(paths: Sequence[Path]) -> tuple[list[Row], list[Column]]:
+    """The table's rows in the order of the files, and its columns; rows without re-ranking.
+
+    Raises OSError where a file can't be read, ValueError where it is no scores.json or two kinds of query
+    expansion stand in one.
+    """
+    rows: list[Row] = []
+    for path in paths:
+        try:
+            rows += _rows(json.loads(path.read_text(encoding="utf-8")))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a scores.json of eval.score: {error!r}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    if not rows:
+        raise ValueError("Table 3 needs scores, and the files hold none")
+    return rows, sorted({column for row in rows for column in row.figures}, key=_place)
+
+
+def _place(column: Column) -> tuple[int, bool]:
+    numbers = {"full": 1 << 30, "none": 1 << 31}
+    return numbers.get(column.label) or int(column.label), column.expanded
+
+
+def _rows(scores: dict[str, Any]) -> list[Row]:
+    found: dict[str, dict[Column, dict[str, Any]]] = {}
+    for row in scores["rows"]:
+        if row["rerank"] == "none":
+            column = Column(row["label"], row["query_expansion"] != "none")
+            kept = found.setdefault(row["layer"], {})
+            if column in kept:
+                raise ValueError(f"{row['layer']} has two figures for {column.heading}")
+            kept[column] = {name: row[name] for name in ("dim", "map", "query_expansion")}
+    size = _size(scores["preprocessing"])
+    learnt, pca = scores.get("learnt", {}), scores.get("pca_features")
+    order = [*POOLINGS, *LEARNT]
+    rows = [
+        Row(scores["model"], *split(layer), size, figures, learnt.get(layer, ""), pca)
+        for layer, figures in found.items()
+    ]
+    return sorted(rows, key=lambda row: (row.layer, order.index(row.pooling) if row.pooling in order else -1))
+
+
+def split(name: str) -> tuple[str, str]:
+    """A dataset's name as layer and pooling: pool5_rmac -> pool5, rmac; fc6_relu6 -> fc6_relu6 and none."""
+    for pooling in sorted((*POOLINGS, *LEARNT), key=len, reverse=True):
+        if name.endswith(f"_{pooling}"):
+            return name.removesuffix(f"_{pooling}"), pooling
+    return name, ""
+
+
+def _size(preprocessing: dict[str, Any] | None) -> str:
+    resize = preprocessing["resize"] if preprocessing else None
+    if isinstance(resize, dict):
+        return f"up to {resize['max_side']}"
+    return f"{resize[0]} x {resize[1]}" if resize else ""
+
+
+def published(article: dict[str, Any], rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Figures for Oxford5k of the rows' poolings; only of pool5, which they were measured on."""
+    here = {row.pooling for row in rows if row.layer == "pool5"}
+    return [figure for figure in article["representations"] if figure["pooling"] in here]
+
+
+def as_json(article: dict[str, Any], rows: Sequence[Row]) -> str:
+    """The table for programs; mAP from 0 to 1. `published` has others' figures, `sources` where from."""
+    made = [
+        {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures", "learnt", "pca")}
+        | {"figures": [{"label": column.label} | figure for column, figure in row.figures.items()]}
+        for row in rows
+    ]
+    given = published(article, rows)
+    sources = {figure["source"]: article["sources"][figure["source"]] for figure in given}
+    table = {"table": 3, "rows": made, "published": given, "sources": sources}
+    return json.dumps(table, indent=1) + "\n"
+
+
+def as_markdown(
+    article: dict[str, Any], rows: Sequence[Row], columns: Sequence[Column], remarks: Sequence[str]
+) -> str:
+    """The table for people: title, table, what one must know to read it, and what others have published."""
+    lines = [["mAP", "", "input", *(column.heading for column in columns)]]
+    lines += [
+        [row.layer, row.pooling, row.pictures, *(_percent(row.figures.get(column)) for column in columns)]
+        for row in rows
+    ]
+    if len({row.model for row in rows}) > 1:
+        models = ["model", *(row.model for row in rows)]
+        lines = [[model, *line] for model, line in zip(models, lines, strict=True)]
+    parts = [f"# Table 3: {TITLE}", aligned(lines, len(lines[0]) - len(columns))]
+    parts += map(wrapped, [*_reading(rows), *remarks])
+    return "\n\n".join([*parts, *_published(article, rows)]) + "\n"
+
+
+def _published(article: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+    """What others have reached with the rows' representations: a table, how to read it, and its sources."""
+    given = published(article, rows)
+    if not given:
+        return []
+    sources = list(dict.fromkeys(figure["source"] for figure in given))
+    lines = [["pool5", "dimensions", "network", "whitening fitted on", "", "mAP"]]
+    for figure in given:
+        dimensions = f"{figure['dim']}{', QE' if figure['query_expansion'] else ''}"
+        number = f"[{sources.index(figure['source']) + 1}]"
+        setting = (figure["pooling"], dimensions, figure["network"], figure["whitening"], number)
+        lines.append([*setting, f"{100 * figure['map']:.4g} %"])
+    text = (
+        f"Queries are cut to their boxes throughout. {article['network']} is the network as trained on "
+        "ImageNet; what any other network reached is not comparable with the rows above. "
+        "`eval.score --pca-features` fits the whitening on other pictures, `eval.extract --rmac-whitening` "
+        "R-MAC's own. MOP-CNN's paper has no figure for Oxford5k."
+    )
+    notes = [
+        f"[{number}] {source['is']}. Measured: {source['measured']}. Checked: {source['checked']}."
+        for number, source in enumerate((article["sources"][name] for name in sources), start=1)
+    ]
+    return [f"## Published for {article['dataset']}", aligned(lines, 5), *map(wrapped, [text, *notes])]
+
+
+def _percent(figure: dict[str, Any] | None) -> str:
+    return f"{100 * figure['map']:.2f} %" if figure else ""
+
+
+def _reading(rows: Sequence[Row]) -> list[str]:
+    """What the columns hold, and which pictures what was learnt comes from."""
+    fewer = {
+        row.name: figure["dim"]
+        for row in rows
+        for column, figure in row.figures.items()
+        if column.label.isdecimal() and figure["dim"] < int(column.label)
+    }
+    text = (
+        "Columns: whitening PCA to so many dimensions, or the representation as it is. Input: height and "
+        "width that every picture is brought to, or the longest side with the aspect kept."
+    )
+    if fewer:
+        less = ", ".join(f"{name} {dim}" for name, dim in fewer.items())
+        text += f" With fewer dimensions than a column says: {less}."
+    sets = {row.name: row.learnt for row in rows if row.learnt}
+    learnt = "".join(f" {name} was learnt from {what}." for name, what in sets.items())
+    return [text, _fitted(rows) + learnt]
+
+
+def _fitted(rows: Sequence[Row]) -> str:
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        what = f"the pictures of {row.pca}" if row.pca else "the searched pictures themselves"
+        names.setdefault(what, []).append(row.name)
+    if len(names) == 1:
+        return f"The PCA is fitted on {next(iter(names))}."
+    return " ".join(f"The PCA of {', '.join(of)} is fitted on {what}." for what, of in names.items())

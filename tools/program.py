@@ -1,0 +1,244 @@
+"""The ground floor of every program: how it ends, what its arguments mean, how it shows that it gets on.
+
+Any room may import this module and `tools.processes`; they import nothing of ours. A program is
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        arguments = parser().parse_args(argv)
+        return run_program("split", lambda: split(arguments))
+
+and then behaves as all others do: one sentence on stderr for what went wrong, and a true exit status.
+"""
+
+import argparse
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from tqdm import tqdm
+
+PART = ".part"
+"""The end of a name that holds something half-written; a dot before it where pictures lie, as no program
+takes such a name for a picture's."""
+LINE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between a program's first lines of progress in a log; the last one stays."""
+LIVE_SECONDS = 0.5
+LIVE = "PROGRESS_LIVE"
+"""Set by run_all.sh where somebody watches: lines come often, and are drawn as one bar that moves."""
+
+
+class StopError(Exception):
+    """A signal has come, and work has stopped where it can go on from: raised by `StopError.check`.
+
+    For work that an exception in the middle would hurt: one that comes while Python clears up an object is
+    lost, and the signal with it.
+    """
+
+    number: int | None = None
+
+    @classmethod
+    def check(cls) -> None:
+        """Raise StopError if a signal has come since `on_signals` was entered."""
+        if cls.number is not None:
+            raise cls
+
+    @classmethod
+    @contextmanager
+    def on_signals(cls) -> Iterator[None]:
+        """Take SIGINT and SIGTERM; a second one ends the process at once."""
+
+        def take(number: int, _: object) -> None:
+            cls.number = number
+            signal.signal(number, signal.SIG_DFL)
+
+        cls.number = None
+        before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run_program(name: str, run: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
+    """Call run and return a program's exit status, turning what went wrong into one sentence on stderr.
+
+    ValueError, OSError and MemoryError give 1. Ctrl-C gives 130, SIGTERM 143, each with the words
+    `interrupted`; they unwind, so that half-written files go. Nobody reading any more (`| head`) gives 141
+    without a word.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a test's own stream
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names need not be UTF-8
+    try:
+        status = run() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has seen enough; Python would complain once more at the end.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"{name}: {one_sentence(error)}", file=sys.stderr)
+        return 1
+    except StopError:
+        print(f"{name}: {interrupted}", file=sys.stderr)
+        return 128 + (StopError.number or signal.SIGINT)
+    except KeyboardInterrupt:
+        print(f"{name}: {interrupted}", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def one_sentence(error: BaseException) -> str:
+    """What an error says to a reader: 'No space left on device: a.jpg' for the system's, else its words."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return " ".join(str(error).split("\n"))
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The names, or the first few and how many more: 'a, b, c and 4 more'."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+# Types of arguments
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number above zero."""
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, not {text}")
+    return int(text)
+
+
+def gpu_list(text: str) -> list[int]:
+    """An argparse type: numbers of GPUs such as 0,1, each once."""
+    numbers = text.split(",")
+    if not all(number.isascii() and number.isdecimal() for number in numbers) or len(set(numbers)) < len(
+        numbers
+    ):
+        raise argparse.ArgumentTypeError(f"must be numbers of GPUs such as 0,1, not {text}")
+    return [int(number) for number in numbers]
+
+
+def dimension(text: str) -> str:
+    """An argparse type: `full`, `none`, or a number of dimensions as the article's tables have them."""
+    return text if text in ("full", "none") else str(positive_int(text))
+
+
+# Files that are there whole or not at all
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; what is written there takes path's place if all went well.
+
+    The file that had the name is replaced, never written to: it may be a hard link to somebody's original.
+    The folder is made. Raises OSError, with the file's name where the system left it out (a full disk).
+    """
+    part = path.with_name(f".{path.name}{PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno not in (None, errno.EPIPE):
+            error.filename = str(path)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, whole or not at all. Raises OSError."""
+    with written_beside(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Give a new folder beside path, which takes path's place if all went well and is removed if not.
+
+    Raises OSError.
+    """
+    part = path.with_name(f"{path.name}{PART}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        shutil.rmtree(path, ignore_errors=True)
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """A file's sha256 in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Progress
+
+
+class Progress:
+    """How far work is: a bar on a terminal, else lines `WHAT: N/M` that come at once and then more rarely.
+
+    run_all.sh reads those lines and draws a bar of them where it runs on a terminal.
+    """
+
+    def __init__(self, what: str, total: int | None, *, done: int = 0, unit: str = "") -> None:
+        """`unit` is "" for things that are counted, or "B" for bytes, which are shown in MB."""
+        self._what, self._total, self._done, self._first = what, total, done, done
+        self._scale, self._unit = (1_000_000, " MB") if unit == "B" else (1, "")
+        self._pauses = [LIVE_SECONDS] if os.environ.get(LIVE) else list(LINE_SECONDS)
+        self._started = self._last_line = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                desc=what, initial=done, total=total, unit=unit, unit_scale=bool(unit), dynamic_ncols=True
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif kind is None and self._done > self._first:
+            self._print_line()
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif time.monotonic() - self._last_line > self._pauses[0]:
+            if len(self._pauses) > 1:
+                self._pauses.pop(0)
+            self._print_line()
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        seconds = self._last_line - self._started
+        of_total = "" if self._total is None else f"/{self._total // self._scale}"
+        rate = (self._done - self._first) / max(seconds, 1e-9) / self._scale
+        print(
+            f"{self._what}: {self._done // self._scale}{of_total}{self._unit}, {seconds:.0f} s, "
+            f"{rate:.{0 if rate >= 10 else 1}f}{self._unit}/s",
+            file=sys.stderr,
+            flush=True,
+        )
