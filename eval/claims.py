@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from eval.files.features import Vectors, open_features, read_vectors
+from eval.files.scores import read_scores
 from eval.rank.recipe import Whitening, l2_normalise
 from eval.results.markdown import aligned, wrapped
 from tools.program import write_text
@@ -77,12 +78,7 @@ class Run:
         path = self.settings.ranks / name / "scores.json"
         if not path.is_file():
             raise MissingError(str(path))
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-            plain = [row for row in rows if row["query_expansion"] == row["rerank"] == "none"]
-            return {(row["layer"], row["label"]): row for row in plain}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a scores.json of eval.score: {error!r}") from None
+        return {key: asdict(row) for key, row in read_scores(path).plain.items()}
 
     def row(self, name: str, layer: str, label: str) -> dict[str, Any]:
         """The plain row of a layer at a dimension. Raises MissingError where it was not scored."""

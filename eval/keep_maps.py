@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.files.ground_truth import Query, read_queries
+from eval.files.scores import read_scores, shown_rows
 from eval.forward.network import Network, check_any_size, read_deploy, read_mean
 from eval.forward.photographs import Picture, list_pictures, query_pictures
 from eval.forward.workers import Batch, compute, workers
@@ -39,11 +40,10 @@ def last_map(net: Any, path: Path) -> str:
 
 def worth_a_look(ranks: Sequence[Path]) -> list[str]:
     """Queries that the report shows: best, worst and most changed, by the models' scores.json."""
-    ap = {}
-    for folder in ranks:
-        row = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["rows"][0]
-        ap[str(folder)] = row["ap"]
-    return [choice.query for choice in chosen(ap)]
+    rows = shown_rows({str(folder): read_scores(folder / "scores.json") for folder in ranks})
+    if not rows:
+        raise ValueError(f"no layer is scored at one dimension in all of {', '.join(map(str, ranks))}")
+    return [choice.query for choice in chosen({folder: row.ap for folder, row in rows.items()})]
 
 
 def keep_maps(network: Network, pictures: list[Picture], out: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.files.scores import Row, Scores, read_scores
 from eval.results import table3
 from eval.results.markdown import aligned, wrapped
 from tools.program import write_text
@@ -18,9 +19,6 @@ PROGRAM = "eval.tables"
 ARTICLE = Path(__file__).parent / "results" / "article.json"
 MODELS = ("pretrained", "finetuned")
 TITLES = {1: "which layer, and how many dimensions", 2: "what fine-tuning gains"}
-
-Scores = dict[tuple[str, str], dict[str, Any]]
-"""By layer and label of the dimension: dim, pca, map, noise_directions."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,13 @@ class Cell:
     layer: str
     label: str
     article: float
-    ours: dict[str, Any]
+    ours: Row
 
 
 FIGURES: dict[str, Callable[[Cell], str]] = {
     "article": lambda cell: f"{100 * cell.article:.2f} %",
-    "ours": lambda cell: f"{100 * cell.ours['map']:.2f} %",
-    "difference": lambda cell: f"{100 * (cell.ours['map'] - cell.article):+.2f}  ",
+    "ours": lambda cell: f"{100 * cell.ours.map:.2f} %",
+    "difference": lambda cell: f"{100 * (cell.ours.map - cell.article):+.2f}  ",
 }
 
 
@@ -117,20 +115,6 @@ def write(out: Path, table: int, as_json: str, markdown: str) -> None:
     print(markdown, end="")
 
 
-def read_scores(path: Path) -> Scores:
-    """Rows of a scores.json by layer and label of the dimension, those without expansion and re-ranking.
-
-    Raises OSError where it can't be read, ValueError where it is no scores.json.
-    """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        plain = [row for row in rows if row["query_expansion"] == row["rerank"] == "none"]
-        wanted = ("dim", "pca", "map", "noise_directions")
-        return {(row["layer"], row["label"]): {name: row[name] for name in wanted} for row in plain}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a scores.json of eval.score: {error!r}") from None
-
-
 def cells_of(article: dict[str, Any], table: int, scores: dict[str, Scores]) -> list[Cell]:
     """The table's figures in reading order. Raises ValueError where our scores lack some.
 
@@ -143,7 +127,7 @@ def cells_of(article: dict[str, Any], table: int, scores: dict[str, Scores]) -> 
     for model in models:
         for layer, given in figures[models[-1]].items():
             for label in given:
-                if ours := scores[model].get((layer, label)):
+                if ours := scores[model].plain.get((layer, label)):
                     cells.append(Cell(model, layer, label, figures[model][layer][label], ours))
                 else:
                     lacking.append(f"{layer} at {label} ({model})")
@@ -157,7 +141,7 @@ def as_json(table: int, cells: Sequence[Cell]) -> str:
     rows = [
         ({"model": cell.model} if table == 2 else {})
         | {"layer": cell.layer}
-        | {name: cell.ours[name] for name in ("dim", "pca", "map")}
+        | {"dim": cell.ours.dim, "pca": cell.ours.pca, "map": cell.ours.map}
         | {"article": cell.article}
         for cell in cells
     ]
@@ -198,7 +182,7 @@ def dimensions(columns: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> list
     """How many dimensions our columns have, where not as many as the article's."""
     remarks = []
     for column in columns:
-        ours = sorted({cell.ours["dim"] for cell in cells if cell.label == column["label"]})
+        ours = sorted({cell.ours.dim for cell in cells if cell.label == column["label"]})
         if ours != [column["dim"]]:
             remarks.append(
                 f"{column['heading']}: {' or '.join(map(str, ours))} here, {column['dim']} in the article"
@@ -209,9 +193,9 @@ def dimensions(columns: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> list
 def noise(cells: Sequence[Cell]) -> list[str]:
     """Which of our figures rest on directions that hold nothing but rounding."""
     noisy = [
-        f"{cell.layer} {cell.ours['noise_directions']} of {cell.ours['dim']}"
+        f"{cell.layer} {cell.ours.noise_directions} of {cell.ours.dim}"
         for cell in cells
-        if cell.ours["noise_directions"]
+        if cell.ours.noise_directions
     ]
     if not noisy:
         return []

@@ -135,7 +135,8 @@ def write_representations(work: Path) -> None:
     """Table 3 of the fully connected layers and two maps' poolings, and the claims."""
     pooled = [
         {"layer": f"pool5_{pooling}", "label": label, "dim": 128, "map": 0.5, "query_expansion": "none"}
-        | {"rerank": "none"}
+        | {"rerank": "none", "pca": label != "none", "noise_directions": 0}
+        | {"ranks": f"pool5_{pooling}/{label}", "ap": {"red_hall_1": 0.5}}
         for pooling in ("rmac", "gem")
         for label in ("128", "none")
     ]

@@ -30,6 +30,7 @@ def row(layer: str, label: str, mean: float) -> dict[str, Any]:
     """A row of scores.json whose queries scatter a little around `mean`, alike in every row."""
     ap = {query: mean + 0.001 * (-1) ** i for i, query in enumerate(QUERIES)}
     plain = {"layer": layer, "label": label, "query_expansion": "none", "rerank": "none"}
+    plain |= {"dim": 32, "pca": label != "none", "noise_directions": 0, "ranks": f"{layer}/{label}"}
     return plain | {"map": mean, "ap": ap}
 
 

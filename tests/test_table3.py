@@ -18,7 +18,8 @@ def scores(path: Path, resize: object, figures: dict[tuple[str, str], float]) ->
     rows: list[dict[str, Any]] = []
     for (layer, label), figure in figures.items():
         dim = 512 if label == "none" else int(label)
-        row = {"layer": layer, "label": label, "dim": dim, "rerank": "none"}
+        row = {"layer": layer, "label": label, "dim": dim, "rerank": "none", "pca": label != "none"}
+        row |= {"noise_directions": 0, "ranks": f"{layer}/{label}", "ap": {"a_1": 0.5}}
         rows.append(row | {"map": figure, "query_expansion": "none"})
         rows.append(row | {"map": figure + 0.1, "query_expansion": "linear"})
         rows.append(row | {"map": 0.01, "query_expansion": "none", "rerank": "mean-subtraction"})

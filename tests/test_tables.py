@@ -27,6 +27,7 @@ def scores(path: Path, lift: float = 0.0, full: int = 4096, noise: int = 0) -> P
         for j, (label, dim) in enumerate({"128": 128, "full": full, "none": 4096}.items()):
             row: dict[str, Any] = {"layer": layer, "label": label, "dim": dim, "pca": label != "none"}
             row |= {"query_expansion": "none", "rerank": "none", "noise_directions": noise if j == 1 else 0}
+            row |= {"ranks": f"{layer}/{label}", "ap": {"a_1": 0.5}}
             rows.append(row | {"map": 0.1 * i + 0.01 * j + lift})
             rows.append(row | {"map": 0.99, "query_expansion": "average"})
             rows.append(row | {"map": 0.98, "rerank": "mean-subtraction"})

@@ -1,6 +1,6 @@
 """What the report says of rankings: what each answer is, precision against recall, which queries to show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ class Choice:
     why: str
 
 
-def chosen(ap: dict[str, dict[str, float]]) -> list[Choice]:
+def chosen(ap: Mapping[str, Mapping[str, float]]) -> list[Choice]:
     """Best and worst answered query, and those that changed most, by the models' AP; each query once."""
     models = list(ap)
     last = ap[models[-1]]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.files.ground_truth import GroundTruth, read_ground_truth, read_lines
+from eval.files.scores import Scores, read_scores
 from eval.forward.photographs import PICTURE_SUFFIXES, Picture, list_pictures
 
 MODELS = ("pretrained", "finetuned")
@@ -76,10 +77,10 @@ class Run:
         return {name: len(read_lines(file)) for name, file in files.items() if file.is_file()}
 
     @cached_property
-    def scores(self) -> dict[str, list[dict[str, Any]]]:
-        """Rows of scores.json by model."""
+    def scores(self) -> dict[str, Scores]:
+        """What was scored, by model."""
         files = {model: self.ranks(model) / "scores.json" for model in MODELS}
-        return {model: read_json(file)["rows"] for model, file in files.items() if file.is_file()}
+        return {model: read_scores(file) for model, file in files.items() if file.is_file()}
 
     def ranks(self, model: str) -> Path:
         """Folder with a model's ranked lists."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval.files.ground_truth import GroundTruth, read_lines
+from eval.files.scores import shown_rows
 from eval.report import figures, layers, provenance, training_data
 from eval.report.measures import chosen, landmark, places, precision_at_recall, verdict
 from eval.report.pages import Pictures, Shown
@@ -174,14 +175,14 @@ def retrieval_section(run: Run, pictures: Pictures) -> Section:
         "tables": [_table(run, pictures, number) for number in sorted(run.tables)],
         "claims": run.claims,
     }
-    setting = shown_setting(run)
-    if setting is None or not run.truths:
+    setting = shown_rows(run.scores)
+    if not setting or not run.truths:
         return section
-    ranks = {model: run.ranks(model) / row["ranks"] for model, row in setting.items()}
-    ap = {model: row["ap"] for model, row in setting.items()}
+    ranks = {model: run.ranks(model) / row.ranks for model, row in setting.items()}
+    ap = {model: row.ap for model, row in setting.items()}
     first = next(iter(setting.values()))
     section |= {
-        "setting": f"{first['layer']}, {_dimension(first)}",
+        "setting": f"{first.layer}, {_dimension(first.pca, first.dim)}",
         "ap": Illustration(
             pictures.figure("ap_by_query", figures.ap_by_query(ap), "Average precision of each query"),
             _ap_caption(ap),
@@ -194,28 +195,8 @@ def retrieval_section(run: Run, pictures: Pictures) -> Section:
     return section
 
 
-def shown_setting(run: Run) -> dict[str, dict[str, Any]] | None:
-    """The row of each model's scores that queries are shown at: Table 2's, or the first that all have."""
-    plain = {
-        model: {
-            (row["layer"], row["label"]): row
-            for row in rows
-            if row["query_expansion"] == row["rerank"] == "none"
-        }
-        for model, rows in run.scores.items()
-    }
-    if not plain:
-        return None
-    layer, given = next(iter(run.article["map"]["finetuned"].items()))
-    wanted = [(layer, next(iter(given))), *next(iter(plain.values()))]
-    for key in wanted:
-        if all(key in rows for rows in plain.values()):
-            return {model: rows[key] for model, rows in plain.items()}
-    return None
-
-
-def _dimension(row: Mapping[str, Any]) -> str:
-    return f"PCA to {row['dim']}" if row["pca"] else f"{row['dim']}, no PCA"
+def _dimension(pca: bool, dim: int) -> str:
+    return f"PCA to {dim}" if pca else f"{dim}, no PCA"
 
 
 def _ap_caption(ap: Mapping[str, Mapping[str, float]]) -> str:
@@ -298,7 +279,7 @@ def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
     widest = max(rows.values(), key=len)
     return Grid(
         number,
-        [_dimension(row) for row in widest],
+        [_dimension(row["pca"], row["dim"]) for row in widest],
         [(label, [(row["map"], row["article"]) for row in cells]) for label, cells in rows.items()],
     )
 
@@ -409,6 +390,10 @@ def headline(run: Run) -> list[tuple[str, float, float | None]]:
     else:
         return []
     return [
-        (f"{row['layer']}, {_dimension(row)}, {NAMES.get(model, model)}", row["map"], row.get("article"))
+        (
+            f"{row['layer']}, {_dimension(row['pca'], row['dim'])}, {NAMES.get(model, model)}",
+            row["map"],
+            row.get("article"),
+        )
         for model, row in rows
     ]

@@ -1,10 +1,11 @@
 """Table 3: every representation at every dimension, plain and expanded, beside published figures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eval.files.scores import Scores, read_scores
 from eval.represent.pooling import POOLINGS
 from eval.results.markdown import aligned, wrapped
 
@@ -51,10 +52,9 @@ def read(paths: Sequence[Path]) -> tuple[list[Row], list[Column]]:
     """
     rows: list[Row] = []
     for path in paths:
+        scores = read_scores(path)
         try:
-            rows += _rows(json.loads(path.read_text(encoding="utf-8")))
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a scores.json of eval.score: {error!r}") from None
+            rows += _rows(scores)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     if not rows:
@@ -67,20 +67,19 @@ def _place(column: Column) -> tuple[int, bool]:
     return numbers.get(column.label) or int(column.label), column.expanded
 
 
-def _rows(scores: dict[str, Any]) -> list[Row]:
+def _rows(scores: Scores) -> list[Row]:
     found: dict[str, dict[Column, dict[str, Any]]] = {}
-    for row in scores["rows"]:
-        if row["rerank"] == "none":
-            column = Column(row["label"], row["query_expansion"] != "none")
-            kept = found.setdefault(row["layer"], {})
+    for row in scores.rows:
+        if row.rerank == "none":
+            column = Column(row.label, row.query_expansion != "none")
+            kept = found.setdefault(row.layer, {})
             if column in kept:
-                raise ValueError(f"{row['layer']} has two figures for {column.heading}")
-            kept[column] = {name: row[name] for name in ("dim", "map", "query_expansion")}
-    size = _size(scores["preprocessing"])
-    learnt, pca = scores.get("learnt", {}), scores.get("pca_features")
+                raise ValueError(f"{row.layer} has two figures for {column.heading}")
+            kept[column] = {"dim": row.dim, "map": row.map, "query_expansion": row.query_expansion}
+    size = _size(scores.preprocessing)
     order = [*POOLINGS, *LEARNT]
     rows = [
-        Row(scores["model"], *split(layer), size, figures, learnt.get(layer, ""), pca)
+        Row(scores.model, *split(layer), size, figures, scores.learnt.get(layer, ""), scores.pca_features)
         for layer, figures in found.items()
     ]
     return sorted(rows, key=lambda row: (row.layer, order.index(row.pooling) if row.pooling in order else -1))
@@ -94,8 +93,8 @@ def split(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def _size(preprocessing: dict[str, Any] | None) -> str:
-    resize = preprocessing["resize"] if preprocessing else None
+def _size(preprocessing: Mapping[str, Any]) -> str:
+    resize = preprocessing.get("resize")
     if isinstance(resize, dict):
         return f"up to {resize['max_side']}"
     return f"{resize[0]} x {resize[1]}" if resize else ""

@@ -1,0 +1,158 @@
+"""scores.json, which eval.score writes beside its ranked lists: what was scored, and how well.
+
+    {"model": "pretrained", "features": "features/pretrained.h5",
+     "preprocessing": {"resize": [224, 224], ...} or null, "learnt": {LAYER: pictures it was learnt from},
+     "pca_features": file that the PCA was fitted on, or null for the searched one,
+     "rows": [{"layer": "fc6", "label": "128", "dim": 128, "pca": true, "query_expansion": "none",
+               "rerank": "none", "noise_directions": 0, "ranks": "fc6/128",
+               "map": 0.459, "ap": {"all_souls_1": 0.5, ...}}, ...]}
+
+A row is one setting: `label` is the dimension as it was asked for (a number, `full`, or `none` for no PCA),
+`dim` what came of it, `noise_directions` how many of those hold only rounding, `ranks` the folder of its
+ranked lists, and figures are shares from 0 to 1. `model`, `preprocessing`, `learnt` and `pca_features` may be
+missing; other keys are passed over. There is no NaN and no infinity in the file.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+Kind = TypeVar("Kind")
+
+Key = tuple[str, str]
+"""A plain row's layer and label."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting's figures."""
+
+    layer: str
+    label: str
+    dim: int
+    pca: bool
+    query_expansion: str
+    rerank: str
+    noise_directions: int
+    ranks: str
+    map: float
+    ap: Mapping[str, float]
+    """Average precision by query."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the ranking as it came, neither expanded nor re-ranked."""
+        return self.query_expansion == self.rerank == "none"
+
+    @property
+    def key(self) -> Key:
+        """By what a plain row is found."""
+        return self.layer, self.label
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A scores.json."""
+
+    path: Path
+    model: str
+    preprocessing: Mapping[str, Any]
+    learnt: Mapping[str, str]
+    pca_features: str | None
+    rows: Sequence[Row]
+    plain: Mapping[Key, Row] = field(init=False)
+    """The rows without expansion and re-ranking, by layer and label, in the file's order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", {row.key: row for row in self.rows if row.plain})
+
+
+def shown_rows(scores: Mapping[str, Scores], layer: str = "fc6", label: str = "128") -> dict[str, Row]:
+    """The row of each model that stands for it, where one setting is shown: that of the article's Table 2.
+
+    Where not all models have the layer at that dimension, the layer at another stands for it, the nearest one
+    of those with PCA first; then the first layer that all have. Empty where no setting is every model's.
+    """
+    files = list(scores.values())
+    common = [key for key in files[0].plain if all(key in file.plain for file in files)] if files else []
+    if not common:
+        return {}
+
+    def distance(key: Key) -> tuple[bool, bool, float]:
+        other_layer, other_label = key
+        number = math.inf if other_label in ("full", "none") else abs(int(other_label) - int(label))
+        return other_layer != layer, not math.isfinite(number), number
+
+    chosen = min(common, key=distance)
+    return {model: file.plain[chosen] for model, file in scores.items()}
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a scores.json. Raises OSError, or ValueError with one sentence for what is no such file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return _scores(path, found)
+    except KeyError as error:
+        reason = f"it lacks {error}"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+    raise ValueError(f"{path} is not a scores.json of eval.score: {reason}")
+
+
+def _scores(path: Path, found: Any) -> Scores:
+    content = _of(dict, found, "the file")
+    rows = [_row(row) for row in _of(list, content["rows"], "rows")]
+    learnt = _of(dict, content.get("learnt", {}), "learnt")
+    pca_features = content.get("pca_features")
+    return Scores(
+        path,
+        _of(str, content.get("model", path.parent.name), "model"),
+        _of(dict, content.get("preprocessing") or {}, "preprocessing"),
+        {layer: _of(str, pictures, "learnt") for layer, pictures in learnt.items()},
+        None if pca_features is None else _of(str, pca_features, "pca_features"),
+        rows,
+    )
+
+
+def _row(found: Any) -> Row:
+    row = _of(dict, found, "a row")
+    words = {
+        name: _of(str, row[name], name) for name in ("layer", "label", "query_expansion", "rerank", "ranks")
+    }
+    label = words["label"]
+    if label not in ("full", "none") and not re.fullmatch("[1-9][0-9]{,8}", label):
+        raise ValueError(f"label is {label[:20]!r}, not a number of dimensions, full or none")
+    return Row(
+        **words,
+        dim=_of(int, row["dim"], "dim"),
+        pca=_of(bool, row["pca"], "pca"),
+        noise_directions=_of(int, row["noise_directions"], "noise_directions"),
+        map=_share(row["map"], "map"),
+        ap={query: _share(figure, "ap") for query, figure in _of(dict, row["ap"], "ap").items()},
+    )
+
+
+def _of(kind: type[Kind], value: Any, name: str) -> Kind:
+    """The value, if it is of this kind; JSON's true is no number."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{name} is not {_IN_WORDS[kind]}")
+    return value
+
+
+_IN_WORDS = {dict: "an object", list: "a list", str: "a word", int: "a whole number", bool: "true or false"}
+
+
+def _share(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise TypeError(f"{name} is not a figure from 0 to 1")
+    return float(value)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no figure")
