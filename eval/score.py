@@ -34,7 +34,7 @@ from eval.distractors.ranking import (
     rank_among,
 )
 from eval.files.features import check_layer, check_vectors, layers_of, names_of, open_features, read_vectors
-from eval.files.ground_truth import GroundTruth, read_ground_truth
+from eval.files.ground_truth import GroundTruth, fingerprint, read_ground_truth
 from eval.rank.recipe import (
     Floats,
     Ranking,
@@ -234,6 +234,11 @@ def run(options: argparse.Namespace) -> None:
             "pca_features": str(options.pca_features) if options.pca_features else None,
             "qe_top": options.qe_top,
             "rerank_top": options.rerank_top,
+            "made_of": {
+                "weights_sha256": features.attrs.get("weights_sha256"),
+                "pictures": len(searched),
+                "ground_truth_sha256": fingerprint(truths),
+            },
             "rows": rows,
         }
         if options.distractors:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.files.ground_truth import Query, read_ground_truth, read_queries, read_query
+from eval.files.ground_truth import Query, fingerprint, read_ground_truth, read_queries, read_query
 
 OXFORD = Path(__file__).resolve().parent.parent / "../shared/oxford5k_gt"
 
@@ -103,3 +103,21 @@ def test_oxford() -> None:
     assert len(truths) == 55
     assert truths[0].query == Query("all_souls_1", "all_souls_000013", (136.5, 34.1, 648.5, 955.7))
     assert all(truth.query.image in truth.positives for truth in truths)
+
+
+def test_a_fingerprint_is_what_is_asked_and_judged(tmp_path: Path) -> None:
+    def written(name: str, good: str, box: str = "1 2 3 4") -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "a_1_query.txt").write_text(f"oxc1_x {box}\n")
+        for kind, names in {"good": good, "ok": "", "junk": "j\n"}.items():
+            (folder / f"a_1_{kind}.txt").write_text(names)
+        return fingerprint(read_ground_truth(folder))
+
+    same = {
+        written("one", "x\ny\n"),
+        written("two", "y\r\n\nx\ny"),
+        written("three", "x\ny\n", "1.0 2 3 4.00"),
+    }
+    assert len(same) == 1
+    assert len(same | {written("four", "x\n"), written("five", "x\ny\n", "1 2 3 5")}) == 3

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_compute_ap import build_compute_ap, definition
 
+from eval.files.ground_truth import fingerprint, read_ground_truth
 from eval.rank.recipe import (
     Whitening,
     expand_queries,
@@ -176,6 +177,11 @@ def test_scores_say_how_they_were_made(scene: Scene) -> None:
         "pca_features": None,
         "qe_top": 10,
         "rerank_top": 10,
+        "made_of": {
+            "weights_sha256": None,
+            "pictures": len(scene.names),
+            "ground_truth_sha256": fingerprint(read_ground_truth(scene.gt)),
+        },
     }
     assert (row["layer"], row["query_expansion"], row["rerank"], row["noise_directions"]) == (
         "fc6_relu6",

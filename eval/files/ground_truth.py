@@ -8,7 +8,10 @@ https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +80,24 @@ def read_ground_truth(folder: Path) -> list[GroundTruth]:
     and junk at once. A name that a list holds twice counts once (Oxford's own all_souls_1_good.txt has one).
     """
     return [_judged(folder, query) for query in read_queries(folder)]
+
+
+def fingerprint(truths: Iterable[GroundTruth]) -> str:
+    """A sha256 that two ground truths share if and only if they ask and judge alike.
+
+    Over the queries in the order of their names: name, picture, box, and the sorted good, ok and junk
+    pictures, as JSON. Blank lines and names that a list holds twice don't count.
+    """
+    told = [
+        [
+            truth.query.name,
+            truth.query.image,
+            list(truth.query.box),
+            *map(sorted, (truth.good, truth.ok, truth.junk)),
+        ]
+        for truth in sorted(truths, key=lambda truth: truth.query.name)
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _judged(folder: Path, query: Query) -> GroundTruth:

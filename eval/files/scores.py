@@ -3,14 +3,16 @@
     {"model": "pretrained", "features": "features/pretrained.h5",
      "preprocessing": {"resize": [224, 224], ...} or null, "learnt": {LAYER: pictures it was learnt from},
      "pca_features": file that the PCA was fitted on, or null for the searched one,
+     "made_of": {"weights_sha256": of the caffemodel, "pictures": 5063, "ground_truth_sha256": fingerprint},
      "rows": [{"layer": "fc6", "label": "128", "dim": 128, "pca": true, "query_expansion": "none",
                "rerank": "none", "noise_directions": 0, "ranks": "fc6/128",
                "map": 0.459, "ap": {"all_souls_1": 0.5, ...}}, ...]}
 
 A row is one setting: `label` is the dimension as it was asked for (a number, `full`, or `none` for no PCA),
 `dim` what came of it, `noise_directions` how many of those hold only rounding, `ranks` the folder of its
-ranked lists, and figures are shares from 0 to 1. `model`, `preprocessing`, `learnt` and `pca_features` may be
-missing; other keys are passed over. There is no NaN and no infinity in the file.
+ranked lists, and figures are shares from 0 to 1. `model`, `preprocessing`, `learnt`, `pca_features` and
+`made_of` (or parts of it) may be missing; other keys are passed over. There is no NaN and no infinity in
+the file.
 """
 
 import json
@@ -55,6 +57,16 @@ class Row:
 
 
 @dataclass(frozen=True)
+class MadeOf:
+    """Which network searched which pictures for what; None where the file doesn't say."""
+
+    weights_sha256: str | None = None
+    pictures: int | None = None
+    ground_truth_sha256: str | None = None
+    """As eval.files.ground_truth.fingerprint has it."""
+
+
+@dataclass(frozen=True)
 class Scores:
     """A scores.json."""
 
@@ -63,6 +75,7 @@ class Scores:
     preprocessing: Mapping[str, Any]
     learnt: Mapping[str, str]
     pca_features: str | None
+    made_of: MadeOf
     rows: Sequence[Row]
     plain: Mapping[Key, Row] = field(init=False)
     """The rows without expansion and re-ranking, by layer and label, in the file's order."""
@@ -116,8 +129,15 @@ def _scores(path: Path, found: Any) -> Scores:
         _of(dict, content.get("preprocessing") or {}, "preprocessing"),
         {layer: _of(str, pictures, "learnt") for layer, pictures in learnt.items()},
         None if pca_features is None else _of(str, pca_features, "pca_features"),
+        _made_of(_of(dict, content.get("made_of") or {}, "made_of")),
         rows,
     )
+
+
+def _made_of(found: Mapping[str, Any]) -> MadeOf:
+    kinds: dict[str, type] = {"weights_sha256": str, "pictures": int, "ground_truth_sha256": str}
+    given = {name: found[name] for name in kinds if found.get(name) is not None}
+    return MadeOf(**{name: _of(kinds[name], value, name) for name, value in given.items()})
 
 
 def _row(found: Any) -> Row:
