@@ -119,17 +119,63 @@ def test_what_must_be_known_is_said(tmp_path: Path) -> None:
     assert "fc6 3 of 511" in said
 
 
-def test_scores_that_lack_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = scores(tmp_path / "p.json")
-    kept = [
-        row
-        for row in json.loads(path.read_text())["rows"]
-        if (row["layer"], row["label"], row["query_expansion"], row["rerank"])
-        != ("fc7", "full", "none", "none")
+def only(path: Path, *keys: tuple[str, str]) -> Path:
+    """A scores.json with these layers at these dimensions, and no others."""
+    rows = [
+        {"layer": layer, "label": label, "dim": int(label) if label.isdecimal() else 4096}
+        | {"pca": label != "none", "query_expansion": "none", "rerank": "none", "noise_directions": 0}
+        | {"ranks": f"{layer}/{label}", "map": 0.25, "ap": {"a_1": 0.25}}
+        for layer, label in keys
     ]
-    path.write_text(json.dumps({"rows": kept}))
+    path.write_text(json.dumps({"model": path.stem, "rows": rows}))
+    return path
+
+
+def test_what_was_not_scored_is_blank_and_what_else_was_is_added(tmp_path: Path) -> None:
+    keys = [("fc6", "64"), ("fc6", "128"), ("fc6", "none"), ("pool5", "64"), ("pool5", "none")]
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(only(tmp_path / "p.json", *keys))) == 0
+    markdown = (tmp_path / "results/table1.md").read_text()
+    header, _, *body = cells(markdown)
+    assert header == ["mAP", "", "PCA to 64", "PCA to 128", "PCA to full", "full, no PCA"]
+    assert body == [
+        ["fc7_relu7", "article", "", "44.72 %", "1.11 %", "41.08 %"],
+        ["fc7", "article", "", "45.03 %", "19.67 %", "41.18 %"],
+        ["fc6_relu6", "article", "", "43.62 %", "23.00 %", "43.34 %"],
+        ["fc6", "article", "", "45.90 %", "19.47 %", "44.78 %"],
+        ["", "ours", "25.00 %", "25.00 %", "", "25.00 %"],
+        ["", "difference", "", "-20.90", "", "-19.78"],
+        ["pool5", "ours", "25.00 %", "", "", "25.00 %"],
+    ]
+    said = " ".join(markdown.split())
+    assert "not scored it: fc7_relu7; fc7; fc6_relu6; fc6 (PCA to full)." in said
+    assert "the article has no figure for it: pool5, PCA to 64." in said
+    made = json.loads((tmp_path / "results/table1.json").read_text())["rows"]
+    assert {(r["layer"], r["dim"], r["pca"]) for r in made if r["map"] is not None} == {
+        (layer, int(label) if label.isdecimal() else 4096, label != "none") for layer, label in keys
+    }
+    assert {r["map"] for r in made} == {0.25, None}
+
+
+def test_another_setting_stands_for_table_2s(tmp_path: Path) -> None:
+    keys = [("pool5", "none"), ("pool5", "64")]
+    files = [str(only(tmp_path / f"{model}.json", *keys)) for model in ("p", "f")]
+    assert tables(tmp_path, "--table", "2", "--pretrained", files[0], "--finetuned", files[1]) == 0
+    header, _, *body = cells((tmp_path / "results/table2.md").read_text())
+    assert header == ["mAP", "", "PCA to 64", "PCA to 128"]
+    assert body == [
+        ["fc6, pretrained", "article", "", "45.90 %"],
+        ["pool5, pretrained", "ours", "25.00 %", ""],
+        ["fc6, finetuned", "article", "", "60.20 %"],
+        ["pool5, finetuned", "ours", "25.00 %", ""],
+    ]
+
+
+def test_scores_without_a_plain_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = only(tmp_path / "p.json", ("fc6", "128"))
+    path.write_text(path.read_text().replace('"query_expansion": "none"', '"query_expansion": "linear"'))
     assert tables(tmp_path, "--table", "1", "--pretrained", str(path)) == 1
-    assert "needs scores that eval.score has not made: fc7 at full (pretrained)" in capsys.readouterr().err
+    said = "holds no ranking without expansion and re-ranking"
+    assert capsys.readouterr().err == f"eval.tables: {path} {said}\n"
     assert not (tmp_path / "results").exists()
 
 

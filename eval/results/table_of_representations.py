@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from eval.files.scores import Scores, read_scores
 from eval.represent.pooling import POOLINGS
+from eval.results.article import Article, place_of
 from eval.results.markdown import aligned, wrapped
 
 TITLE = "every representation, plain and with query expansion (QE)"
@@ -59,12 +60,10 @@ def read(paths: Sequence[Path]) -> tuple[list[Row], list[Column]]:
             raise ValueError(f"{path}: {error}") from None
     if not rows:
         raise ValueError("Table 3 needs scores, and the files hold none")
-    return rows, sorted({column for row in rows for column in row.figures}, key=_place)
-
-
-def _place(column: Column) -> tuple[int, bool]:
-    numbers = {"full": 1 << 30, "none": 1 << 31}
-    return numbers.get(column.label) or int(column.label), column.expanded
+    return rows, sorted(
+        {column for row in rows for column in row.figures},
+        key=lambda column: (place_of(column.label), column.expanded),
+    )
 
 
 def _rows(scores: Scores) -> list[Row]:
@@ -100,13 +99,13 @@ def _size(preprocessing: Mapping[str, Any]) -> str:
     return f"{resize[0]} x {resize[1]}" if resize else ""
 
 
-def published(article: dict[str, Any], rows: Sequence[Row]) -> list[dict[str, Any]]:
+def published(article: Article, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
     """Figures for Oxford5k of the rows' poolings; only of pool5, which they were measured on."""
     here = {row.pooling for row in rows if row.layer == "pool5"}
-    return [figure for figure in article["representations"] if figure["pooling"] in here]
+    return [figure for figure in article.representations if figure["pooling"] in here]
 
 
-def as_json(article: dict[str, Any], rows: Sequence[Row]) -> str:
+def as_json(article: Article, rows: Sequence[Row]) -> str:
     """The table for programs; mAP from 0 to 1. `published` has others' figures, `sources` where from."""
     made = [
         {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures", "learnt", "pca")}
@@ -114,13 +113,13 @@ def as_json(article: dict[str, Any], rows: Sequence[Row]) -> str:
         for row in rows
     ]
     given = published(article, rows)
-    sources = {figure["source"]: article["sources"][figure["source"]] for figure in given}
+    sources = {figure["source"]: article.sources[figure["source"]] for figure in given}
     table = {"table": 3, "rows": made, "published": given, "sources": sources}
     return json.dumps(table, indent=1) + "\n"
 
 
 def as_markdown(
-    article: dict[str, Any], rows: Sequence[Row], columns: Sequence[Column], remarks: Sequence[str]
+    article: Article, rows: Sequence[Row], columns: Sequence[Column], remarks: Sequence[str]
 ) -> str:
     """The table for people: title, table, what one must know to read it, and what others have published."""
     lines = [["mAP", "", "input", *(column.heading for column in columns)]]
@@ -136,7 +135,7 @@ def as_markdown(
     return "\n\n".join([*parts, *_published(article, rows)]) + "\n"
 
 
-def _published(article: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+def _published(article: Article, rows: Sequence[Row]) -> list[str]:
     """What others have reached with the rows' representations: a table, how to read it, and its sources."""
     given = published(article, rows)
     if not given:
@@ -149,16 +148,16 @@ def _published(article: dict[str, Any], rows: Sequence[Row]) -> list[str]:
         setting = (figure["pooling"], dimensions, figure["network"], figure["whitening"], number)
         lines.append([*setting, f"{100 * figure['map']:.4g} %"])
     text = (
-        f"Queries are cut to their boxes throughout. {article['network']} is the network as trained on "
+        f"Queries are cut to their boxes throughout. {article.network} is the network as trained on "
         "ImageNet; what any other network reached is not comparable with the rows above. "
         "`eval.score --pca-features` fits the whitening on other pictures, `eval.extract --rmac-whitening` "
         "R-MAC's own. MOP-CNN's paper has no figure for Oxford5k."
     )
     notes = [
         f"[{number}] {source['is']}. Measured: {source['measured']}. Checked: {source['checked']}."
-        for number, source in enumerate((article["sources"][name] for name in sources), start=1)
+        for number, source in enumerate((article.sources[name] for name in sources), start=1)
     ]
-    return [f"## Published for {article['dataset']}", aligned(lines, 5), *map(wrapped, [text, *notes])]
+    return [f"## Published for {article.dataset}", aligned(lines, 5), *map(wrapped, [text, *notes])]
 
 
 def _percent(figure: dict[str, Any] | None) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from eval.results.table3 import split
-from eval.tables import ARTICLE, main
+from eval.results.article import FILE
+from eval.results.table_of_representations import split
+from eval.tables import main
 
 RMAC = {("pool5_rmac", "256"): 0.61, ("pool5_rmac", "none"): 0.55}
 FIGURES = RMAC | {("pool5_crow", "256"): 0.6, ("fc6", "256"): 0.4}
@@ -99,7 +100,7 @@ def test_nothing_published_no_table(tmp_path: Path) -> None:
 
 
 def test_every_published_figure_says_where_it_is_from_and_how_it_was_checked() -> None:
-    article = json.loads(ARTICLE.read_text(encoding="utf-8"))
+    article = json.loads(FILE.read_text(encoding="utf-8"))
     assert {figure["source"] for figure in article["representations"]} == set(article["sources"])
     for source in article["sources"].values():
         assert set(source) == {"is", "measured", "checked"} and all(source.values())

@@ -1,0 +1,56 @@
+"""The article's figures, and what others have published: article.json, read."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("article.json")
+MODELS = ("pretrained", "finetuned")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the article's Table 1."""
+
+    label: str
+    dim: int
+    pca: bool
+    heading: str
+
+
+@dataclass(frozen=True)
+class Article:
+    """What the article measured: mAP from 0 to 1."""
+
+    source: Mapping[str, str]
+    """Its author, title, date and url."""
+    network: str
+    dataset: str
+    columns: Sequence[Column]
+    map: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """By model, layer and label of the dimension."""
+    representations: Sequence[Mapping[str, Any]]
+    """Figures that others have published for the same pictures."""
+    sources: Mapping[str, Mapping[str, str]]
+    """Where those are from, by the name that `representations` gives."""
+
+    def heading(self, label: str) -> str:
+        """A column's heading, the article's own where it has one."""
+        named = {column.label: column.heading for column in self.columns}
+        return named.get(label) or ("no PCA" if label == "none" else f"PCA to {label}")
+
+
+@cache
+def article() -> Article:
+    """The article, read once."""
+    found = json.loads(FILE.read_text(encoding="utf-8"))
+    columns = [Column(**column) for column in found.pop("columns")]
+    return Article(columns=columns, **found)
+
+
+def place_of(label: str) -> int:
+    """What columns are sorted by: numbers of dimensions first, the layer's own, no PCA last."""
+    return {"full": 1 << 30, "none": 1 << 31}.get(label) or int(label)

@@ -1,0 +1,170 @@
+"""Tables 1 and 2: the article's figures for layers and dimensions, and ours beside them.
+
+A table takes what there is: a figure that this run has not scored is blank, and layers and dimensions that
+the article doesn't have stand behind its own; both are said below the table.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval.files.scores import Key, Row, Scores, shown_rows
+from eval.results.article import MODELS, Article, place_of
+from eval.results.markdown import aligned, wrapped
+
+TITLES = {1: "which layer, and how many dimensions", 2: "what fine-tuning gains"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table: the article's, and the row of our scores that answers it."""
+
+    model: str
+    layer: str
+    label: str
+    article: float | None
+    ours: Row | None
+
+
+FIGURES: dict[str, Callable[[Cell], str]] = {
+    "article": lambda cell: "" if cell.article is None else f"{100 * cell.article:.2f} %",
+    "ours": lambda cell: "" if cell.ours is None else f"{100 * cell.ours.map:.2f} %",
+    "difference": lambda cell: (
+        f"{100 * (cell.ours.map - cell.article):+.2f}  "
+        if cell.ours is not None and cell.article is not None
+        else ""
+    ),
+}
+
+
+def cells_of(article: Article, table: int, scores: Mapping[str, Scores]) -> list[Cell]:
+    """The table's figures in reading order. Raises ValueError where a file has no plain ranking at all.
+
+    Table 1 is all that the article gives for the pre-trained network, and what else of it was scored. Table 2
+    is what the article gives for the fine-tuned one, after the same of the pre-trained; where that was not
+    scored of both, the setting that stands for it comes after.
+    """
+    models = MODELS[:table]
+    for model in models:
+        if not scores[model].plain:
+            raise ValueError(f"{scores[model].path} holds no ranking without expansion and re-ranking")
+    given = [(layer, label) for layer, of in article.map[models[-1]].items() for label in of]
+    wanted = dict.fromkeys([*given, *_more(table, given, scores)])
+    order = list(dict.fromkeys([*article.map["pretrained"], *(layer for layer, _ in wanted)]))
+    keys = sorted(wanted, key=lambda key: (order.index(key[0]), place_of(key[1])))
+    return [
+        Cell(
+            model,
+            layer,
+            label,
+            article.map[model][layer][label] if (layer, label) in given else None,
+            scores[model].plain.get((layer, label)),
+        )
+        for model in models
+        for layer, label in keys
+    ]
+
+
+def _more(table: int, given: Sequence[Key], scores: Mapping[str, Scores]) -> Iterable[Key]:
+    """The settings of a table that are not the article's."""
+    if table == 1:
+        return scores["pretrained"].plain
+    if any(key in of_model.plain for key in given for of_model in scores.values()):
+        return ()
+    return [row.key for row in shown_rows(scores).values()]
+
+
+def as_json(table: int, cells: Sequence[Cell]) -> str:
+    """The table for programs; mAP from 0 to 1."""
+    return json.dumps({"table": table, "rows": rows_of(table, cells)}, indent=1) + "\n"
+
+
+def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:
+    """The cells as rows of values, None where there is none."""
+    return [
+        ({"model": cell.model} if table == 2 else {})
+        | {"layer": cell.layer}
+        | {
+            "dim": cell.ours.dim if cell.ours else None,
+            "pca": cell.label != "none",
+            "map": cell.ours.map if cell.ours else None,
+            "article": cell.article,
+        }
+        for cell in cells
+    ]
+
+
+def as_markdown(article: Article, table: int, cells: Sequence[Cell], remarks: Sequence[str]) -> str:
+    """The table for people: title, table, and what one must know to read it, `remarks` first."""
+    labels = sorted({cell.label for cell in cells}, key=place_of)
+    lines = [["mAP", "", *map(article.heading, labels)]]
+    for model, layer in dict.fromkeys((cell.model, cell.layer) for cell in cells):
+        row = {cell.label: cell for cell in cells if (cell.model, cell.layer) == (model, layer)}
+        names = iter([layer if table == 1 else f"{layer}, {model}"])
+        for kind, show in FIGURES.items():
+            figures = [show(row[label]) if label in row else "" for label in labels]
+            if any(figures):
+                lines.append([next(names, ""), kind, *figures])
+    said = [
+        *remarks,
+        *blanks(article, table, cells),
+        *additions(article, cells),
+        *dimensions(article, cells),
+        *noise(cells),
+    ]
+    return "\n\n".join([f"# Table {table}: {TITLES[table]}", aligned(lines, 2), *map(wrapped, said)]) + "\n"
+
+
+def blanks(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:
+    """Which of the article's figures this run has not scored."""
+    missing = [cell for cell in cells if cell.ours is None]
+    if not missing:
+        return []
+    lacking = {}
+    for model, layer in dict.fromkeys((cell.model, cell.layer) for cell in missing):
+        name = layer if table == 1 else f"{layer}, {model}"
+        of_layer = [cell for cell in cells if (cell.model, cell.layer) == (model, layer)]
+        labels = [cell.label for cell in missing if (cell.model, cell.layer) == (model, layer)]
+        lacking[name] = [] if len(labels) == len(of_layer) else labels
+    words = [
+        name + (f" ({', '.join(map(article.heading, labels))})" if labels else "")
+        for name, labels in lacking.items()
+    ]
+    return [f"Blank, as this run has not scored it: {'; '.join(words)}."]
+
+
+def additions(article: Article, cells: Sequence[Cell]) -> list[str]:
+    """What stands in the table that the article doesn't have."""
+    theirs = [cell for cell in cells if cell.article is not None]
+    more = [cell for cell in cells if cell.article is None]
+    known = {cell.layer for cell in theirs}, {cell.label for cell in theirs}
+    layers = [layer for layer in dict.fromkeys(cell.layer for cell in more) if layer not in known[0]]
+    labels = [label for label in dict.fromkeys(cell.label for cell in more) if label not in known[1]]
+    words = [*layers, *map(article.heading, sorted(labels, key=place_of))]
+    return [f"Of this run alone, the article has no figure for it: {', '.join(words)}."] if words else []
+
+
+def dimensions(article: Article, cells: Sequence[Cell]) -> list[str]:
+    """How many dimensions our columns have, where not as many as the article's."""
+    remarks = []
+    for column in article.columns:
+        ours = sorted({cell.ours.dim for cell in cells if cell.ours and cell.label == column.label})
+        if ours and ours != [column.dim]:
+            here = " or ".join(map(str, ours))
+            remarks.append(f"{column.heading}: {here} here, {column.dim} in the article")
+    return [f"Dimensions: {'; '.join(remarks)}."] if remarks else []
+
+
+def noise(cells: Sequence[Cell]) -> list[str]:
+    """Which of our figures rest on directions that hold nothing but rounding."""
+    noisy = [
+        f"{cell.layer} {cell.ours.noise_directions} of {cell.ours.dim}"
+        for cell in cells
+        if cell.ours and cell.ours.noise_directions
+    ]
+    if not noisy:
+        return []
+    return [
+        f"PCA directions without variance beyond float32's rounding: {', '.join(noisy)}. Whitening makes "
+        "that rounding as large as everything else, and the figure says what it does to the ranking."
+    ]
