@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.files.scores import read_scores
 from eval.results import table_of_layers, table_of_representations
 from eval.results.article import Article, article
+from eval.results.tidy_csv import as_csv
 from tools.program import run_program, write_text
 
 PROGRAM = "eval.tables"
@@ -34,7 +35,7 @@ def write_layers(table: int, files: Mapping[str, Path], out: Path, data_note: st
     cells = table_of_layers.cells_of(article(), table, scores)
     remarks = measured_on(article(), data_note)
     markdown = table_of_layers.as_markdown(article(), table, cells, remarks)
-    write(out, table, table_of_layers.as_json(table, cells), markdown)
+    write(out, table, table_of_layers.as_json(table, cells), table_of_layers.rows_of(table, cells), markdown)
 
 
 def write_representations(files: Sequence[Path], out: Path, data_note: str | None) -> None:
@@ -42,12 +43,16 @@ def write_representations(files: Sequence[Path], out: Path, data_note: str | Non
     rows, columns = table_of_representations.read(files)
     remarks = measured_on(article(), data_note)
     markdown = table_of_representations.as_markdown(article(), rows, columns, remarks)
-    write(out, 3, table_of_representations.as_json(article(), rows), markdown)
+    made = table_of_representations.as_json(article(), rows)
+    write(out, 3, made, table_of_representations.figures_of(rows), markdown)
 
 
-def write(out: Path, table: int, as_json: str, markdown: str) -> None:
-    """Write both forms of a table, and print the readable one."""
+def write(
+    out: Path, table: int, as_json: str, figures: Sequence[Mapping[str, object]], markdown: str
+) -> None:
+    """Write all forms of a table, and print the readable one."""
     write_text(out / f"table{table}.json", as_json)
+    write_text(out / f"table{table}.csv", as_csv(figures))
     write_text(out / f"table{table}.md", markdown)
     print(markdown, end="")
 
@@ -75,7 +80,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
         "at three dimensions each; Table 2: what fine-tuning gains; Table 3: every representation that was\n"
         "scored. What was not scored is left blank, what the article doesn't have is added. Prints the\n"
-        "table, and writes it to OUT as Markdown and as JSON.",
+        "table, and writes it to OUT as Markdown, JSON and CSV.",
         epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
         "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"
         "      --finetuned work/demo/ranks/finetuned/scores.json",

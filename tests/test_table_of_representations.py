@@ -1,5 +1,6 @@
 """eval.tables --table 3: every representation in its row, each figure in its column, published ones too."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,15 @@ def test_every_published_figure_says_where_it_is_from_and_how_it_was_checked() -
 def test_the_same_for_programs(tmp_path: Path) -> None:
     assert table(tmp_path, scores(tmp_path / "a.json", [64, 64], FIGURES)) == 0
     made = json.loads((tmp_path / "results/table3.json").read_text())
+    frame = list(csv.DictReader((tmp_path / "results/table3.csv").open(newline="")))
+    assert [
+        (row["layer"], row["pooling"], row["label"], row["query_expansion"], float(row["map"]))
+        for row in frame
+    ] == [
+        (row["layer"], row["pooling"], figure["label"], figure["query_expansion"], figure["map"])
+        for row in made["rows"]
+        for figure in row["figures"]
+    ]
     rows = {(row["layer"], row["pooling"]): row for row in made["rows"]}
     rmac = rows["pool5", "rmac"]
     assert {(f["label"], f["query_expansion"]): f["map"] for f in rmac["figures"]} == {

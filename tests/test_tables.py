@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,11 @@ def test_table_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for layer, figures in percent.items():
         for j, (dim, pca) in enumerate([(128, True), (4096, True), (4096, False)]):
             ours = 0.1 * LAYERS.index(layer) + 0.01 * j
-            row = {"layer": layer, "dim": dim, "pca": pca, "map": ours, "article": round(figures[j] / 100, 4)}
-            expected.append(row)
+            row = {"layer": layer, "label": ("128", "full", "none")[j], "dim": dim, "pca": pca, "map": ours}
+            expected.append(row | {"article": round(figures[j] / 100, 4)})
     made = json.loads((tmp_path / "results/table1.json").read_text())
     assert made == {"table": 1, "rows": expected}
-    assert [list(row) for row in made["rows"]] == [["layer", "dim", "pca", "map", "article"]] * 12
+    assert [list(row) for row in made["rows"]] == [["layer", "label", "dim", "pca", "map", "article"]] * 12
 
     markdown = (tmp_path / "results/table1.md").read_text()
     assert capsys.readouterr().out == markdown
@@ -90,7 +91,7 @@ def test_table_2(tmp_path: Path) -> None:
         tables(tmp_path, "--table", "2", "--pretrained", str(pretrained), "--finetuned", str(finetuned)) == 0
     )
     made = json.loads((tmp_path / "results/table2.json").read_text())
-    common = {"layer": "fc6", "dim": 128, "pca": True}
+    common = {"layer": "fc6", "label": "128", "dim": 128, "pca": True}
     assert made == {
         "table": 2,
         "rows": [
@@ -150,10 +151,12 @@ def test_what_was_not_scored_is_blank_and_what_else_was_is_added(tmp_path: Path)
     assert "not scored it: fc7_relu7; fc7; fc6_relu6; fc6 (PCA to full)." in said
     assert "the article has no figure for it: pool5, PCA to 64." in said
     made = json.loads((tmp_path / "results/table1.json").read_text())["rows"]
-    assert {(r["layer"], r["dim"], r["pca"]) for r in made if r["map"] is not None} == {
-        (layer, int(label) if label.isdecimal() else 4096, label != "none") for layer, label in keys
-    }
+    assert {(r["layer"], r["label"]) for r in made if r["map"] is not None} == set(keys)
     assert {r["map"] for r in made} == {0.25, None}
+    frame = list(csv.DictReader((tmp_path / "results/table1.csv").open(newline="")))
+    assert [{name: value or None for name, value in row.items()} for row in frame] == [
+        {name: None if value is None else str(value) for name, value in row.items()} for row in made
+    ]
 
 
 def test_another_setting_stands_for_table_2s(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from eval.report import figures, layers, provenance, training_data
 from eval.report.measures import chosen, landmark, places, precision_at_recall, verdict
 from eval.report.pages import Pictures, Shown
 from eval.report.run_folder import Run, read_rows
+from eval.results.article import place_of
 
 SHOWN = 8
 NAMES = figures.NAMES
@@ -272,16 +273,24 @@ def grid_of(table: Mapping[str, Any], number: int) -> Grid:
 
 def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
     """Tables 1 and 2: a row for each layer of a model."""
-    rows: dict[str, list[Mapping[str, Any]]] = {}
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in table["rows"]:
         named = [NAMES.get(str(row[key]), str(row[key])) for key in ("layer", "model") if key in row]
-        rows.setdefault(", ".join(named), []).append(row)
-    widest = max(rows.values(), key=len)
-    return Grid(
-        number,
-        [_dimension(row["pca"], row["dim"]) for row in widest],
-        [(label, [(row["map"], row["article"]) for row in cells]) for label, cells in rows.items()],
-    )
+        rows.setdefault(", ".join(named), {})[row["label"]] = row
+    headings = {}
+    for row in sorted(table["rows"], key=lambda row: (place_of(row["label"]), -(row["dim"] or 0))):
+        headings.setdefault(row["label"], _heading(row["label"], row["dim"]))
+    cells = [
+        (name, [(row["map"], row["article"]) if row else (None, None) for row in map(of.get, headings)])
+        for name, of in rows.items()
+    ]
+    return Grid(number, list(headings.values()), cells)
+
+
+def _heading(label: str, dim: int | None) -> str:
+    """A column of Tables 1 and 2: what was asked for, and what came of it in the widest row."""
+    shown = dim or label
+    return f"{shown}, no PCA" if label == "none" else f"PCA to {shown}"
 
 
 def _grid_of_representations(table: Mapping[str, Any]) -> Grid:
@@ -386,7 +395,7 @@ def headline(run: Run) -> list[tuple[str, float, float | None]]:
     if 2 in run.tables:
         rows = [(str(row["model"]), row) for row in run.tables[2]["rows"]]
     elif 1 in run.tables:
-        rows = [("pretrained", max(run.tables[1]["rows"], key=lambda row: row["map"]))]
+        rows = [("pretrained", max(run.tables[1]["rows"], key=lambda row: row["map"] or 0))]
     else:
         return []
     return [
@@ -396,4 +405,5 @@ def headline(run: Run) -> list[tuple[str, float, float | None]]:
             row.get("article"),
         )
         for model, row in rows
+        if row["map"] is not None
     ]

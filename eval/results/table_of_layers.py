@@ -85,6 +85,7 @@ def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:
         ({"model": cell.model} if table == 2 else {})
         | {"layer": cell.layer}
         | {
+            "label": cell.label,
             "dim": cell.ours.dim if cell.ours else None,
             "pca": cell.label != "none",
             "map": cell.ours.map if cell.ours else None,

@@ -118,6 +118,18 @@ def as_json(article: Article, rows: Sequence[Row]) -> str:
     return json.dumps(table, indent=1) + "\n"
 
 
+def figures_of(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """The rows' figures, one by one, as CSV has them."""
+    return [
+        {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures")}
+        | {"label": column.label}
+        | figure
+        | {"learnt": row.learnt, "pca": row.pca}
+        for row in rows
+        for column, figure in row.figures.items()
+    ]
+
+
 def as_markdown(
     article: Article, rows: Sequence[Row], columns: Sequence[Column], remarks: Sequence[str]
 ) -> str:
