@@ -5,9 +5,10 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import caffe
 import cv2
@@ -120,12 +121,14 @@ def write_csv(path: Path, rows: list[tuple]) -> None:
         csv.writer(file).writerows(rows)
 
 
-def write_weights(path: Path, seed: int) -> None:
-    """A caffemodel of the demo's network with random weights."""
+def write_weights(path: Path, seed: int, last_seed: int | None = None) -> None:
+    """A caffemodel of the demo's network with random weights; the last layer's of another seed, if given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     net = caffe.Net(str(NETWORK / "deploy.prototxt"), caffe.TEST)
     random = np.random.default_rng(seed)
-    for blobs in net.params.values():
+    for layer, blobs in net.params.items():
+        if last_seed is not None and layer == list(net.params)[-1]:
+            random = np.random.default_rng(last_seed)
         fan_in = blobs[0].data[0].size
         blobs[0].data[...] = random.normal(0, np.sqrt(2 / fan_in), blobs[0].data.shape)
     net.save(str(path))
@@ -151,73 +154,90 @@ def write_representations(work: Path) -> None:
     assert eval.claims.main([*folders, "--out", results]) == 0
 
 
-def write_results(run: SmallRun) -> None:
+def write_features_and_ranks(
+    run: SmallRun, model: str, weights: Path, layers: Sequence[str], dims: Sequence[str]
+) -> None:
+    """Features of a model's layers and their ranked lists, as the stages extract and score make them."""
+    features = run.work / "features" / f"{model}.h5"
+    run_program(
+        eval.extract.main,
+        ["--deploy", run.work / "prototxt" / "deploy.prototxt", "--weights", weights, "--model", model],
+        ["--images", run.images, "--gt", run.gt, "--mean", MEAN, "--jobs", 1, "--out", features],
+        ["--layers", *layers],
+    )
+    ranks = ["--gt", run.gt, "--out", run.work / "ranks" / model, "--jobs", 2]
+    run_program(eval.score.main, [features, *ranks, "--dims", *dims])
+
+
+def write_tables(run: SmallRun, models: Iterable[str]) -> None:
+    """Tables 1 and 2, as the stage tables makes them."""
+    scores = [part for model in models for part in (f"--{model}", run.work / "ranks" / model / "scores.json")]
+    rest = ["--out", run.work / "results", "--data-note", "Drawn blocks."]
+    run_program(eval.tables.main, ["--table", 1, *scores[:2], *rest])
+    if len(scores) > 2:
+        run_program(eval.tables.main, ["--table", 2, *scores, *rest])
+
+
+def keep_maps(run: SmallRun, weights: Mapping[str, Path]) -> None:
+    """Maps of the queries that the report shows."""
+    run_program(
+        eval.keep_maps.main,
+        ["--deploy", run.work / "prototxt" / "deploy.prototxt", "--images", run.images, "--gt", run.gt],
+        ["--mean", MEAN, "--out", run.work / "looks", "--ranks", *(run.work / "ranks" / m for m in weights)],
+        ["--weights", *(f"{model}={path}" for model, path in weights.items())],
+    )
+
+
+def write_training_curve(work: Path, phases: int = 1) -> None:
+    """Caffe's log of each phase, and the curve drawn of them."""
+    logs = [work / "prototxt" / "train" / f"log{number or ''}.txt" for number in range(phases)]
+    logs[0].parent.mkdir(exist_ok=True)
+    lines = [
+        f"Iteration {i}, loss = {3 / (1 + i)}\nIteration {i}, lr = {0.1 ** (1 + i // 3):g}\n"
+        for i in range(6)
+    ]
+    tests = "Iteration {}, Testing net (#0)\n    Test net output #0: accuracy = {}\n"
+    for log in logs:
+        log.write_text(tests.format(0, 0.1) + "".join(lines) + tests.format(6, 0.5))
+    outs = ["--out", work / "results" / "training.svg", "--csv", work / "results" / "training.csv"]
+    run_program(tools.plot_log.main, [*logs, *outs])
+
+
+def run_program(main: Callable[[Sequence[str]], int], *words: Sequence[object]) -> None:
+    """Run a program with these words, which must go well."""
+    assert main([str(word) for part in words for word in part]) == 0
+
+
+def write_results(
+    run: SmallRun,
+    layers: Sequence[str] = LAYERS,
+    dims: Sequence[str] = ("128", "full", "none"),
+    finetune_mode: str = "all",
+) -> None:
     """Features, ranks, tables, training curves and maps, by the programs that make them."""
     work = run.work
     weights = {
         "pretrained": work / "data" / "pre.caffemodel",
         "finetuned": work / "models" / "finetuned.caffemodel",
     }
-    deploy = work / "prototxt" / "deploy.prototxt"
-    for seed, (model, path) in enumerate(weights.items()):
-        write_weights(path, seed)
-        features = work / "features" / f"{model}.h5"
-        words = [
-            "--deploy",
-            deploy,
-            "--weights",
-            path,
-            "--model",
-            model,
-            "--images",
-            run.images,
-            "--gt",
-            run.gt,
-        ]
-        words += ["--mean", MEAN, "--jobs", 1, "--out", features, "--layers", *LAYERS]
-        assert eval.extract.main([str(word) for word in words]) == 0
-        scores = [features, "--gt", run.gt, "--out", work / "ranks" / model, "--jobs", 2]
-        assert eval.score.main([str(word) for word in scores]) == 0
-    tables = ["--pretrained", work / "ranks" / "pretrained" / "scores.json", "--out", work / "results"]
-    tables += ["--data-note", "Drawn blocks."]
-    finetuned = ["--finetuned", work / "ranks" / "finetuned" / "scores.json"]
-    assert eval.tables.main(["--table", "1", *map(str, tables)]) == 0
-    assert eval.tables.main(["--table", "2", *map(str, (*tables, *finetuned))]) == 0
+    write_weights(weights["pretrained"], 0)
+    write_weights(weights["finetuned"], 0 if finetune_mode == "last" else 1, last_seed=1)
+    for model, path in weights.items():
+        write_features_and_ranks(run, model, path, layers, dims)
+    write_tables(run, weights)
     write_representations(work)
-    maps = [
-        "--deploy",
-        deploy,
-        "--images",
-        run.images,
-        "--gt",
-        run.gt,
-        "--mean",
-        MEAN,
-        "--out",
-        work / "looks",
-    ]
-    maps += ["--ranks", *(work / "ranks" / model for model in weights)]
-    maps += ["--weights", *(f"{model}={path}" for model, path in weights.items())]
-    assert eval.keep_maps.main([str(word) for word in maps]) == 0
-    log = work / "prototxt" / "train" / "log.txt"
-    log.parent.mkdir()
-    lines = [
-        f"Iteration {i}, loss = {3 / (1 + i)}\nIteration {i}, lr = {0.1 ** (1 + i // 3):g}\n"
-        for i in range(6)
-    ]
-    log.write_text("".join(lines) + "Iteration 6, Testing net (#0)\n    Test net output #0: accuracy = 0.5\n")
-    outs = ["--out", work / "results" / "training.svg", "--csv", work / "results" / "training.csv"]
-    assert tools.plot_log.main([str(word) for word in (log, *outs)]) == 0
+    keep_maps(run, weights)
+    write_training_curve(work, phases=2 if finetune_mode == "two-phase" else 1)
 
 
-def make(folder: Path) -> SmallRun:
-    """Make the run in a folder."""
+def make(folder: Path, **settings: Any) -> SmallRun:
+    """Make the run in a folder, with the settings of write_results."""
     write_retrieval(folder / "data")
     run = SmallRun(folder / "work", folder / "data" / "jpg", folder / "data" / "gt")
     (run.work / "prototxt").mkdir(parents=True)
     shutil.copy(NETWORK / "deploy.prototxt", run.work / "prototxt")
     write_training_data(run.work)
-    write_results(run)
+    write_results(run, **settings)
     (run.work / ".steps").mkdir()
     command = "python -m eval.score 'a folder/f.h5' --dims 128 & <b>"
     (run.work / ".steps" / "ranks.ran").write_text(f"score\t75\t{command}\n")
