@@ -26,12 +26,14 @@ import numpy as np
 
 from eval.files.features_writer import FeaturesFile
 from eval.files.ground_truth import read_queries
-from eval.forward.network import Network, check_any_size, check_layers, input_size, read_deploy, read_mean
+from eval.forward.network import Network, check_any_size, check_layers, input_size
 from eval.forward.photographs import Picture, drawn, list_pictures, query_pictures
 from eval.forward.workers import ENGINE, Batch, compute, compute_on_cluster, computed, workers
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, choose
 from eval.train_rmac import RegionWhitening
+from tools.files.mean_file import read_mean
+from tools.files.prototxt import read_net
 from tools.processes import add_scheduler_option, lent_executor
 from tools.program import Progress, StopError, gpu_list, one_sentence, positive_int, sha256_of
 
@@ -80,7 +82,7 @@ def asked(
     args: argparse.Namespace, learnt: dict[Path, Learnt]
 ) -> tuple[Network, dict[str, dict[str, Picture]]]:
     """The network and the pictures by group that the command line names. Raises ValueError or OSError."""
-    net = read_deploy(args.deploy)
+    net = read_net(args.deploy)
     check(args, net, learnt)
     size = (args.side, args.side) if args.side else input_size(net, args.deploy)
     network = Network(

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval import extract
-from eval.forward.network import Network, input_size, read_deploy
+from eval.forward.network import Network, input_size
 from eval.search.index import Index
+from tools.files.prototxt import read_net
 
 LIKE = Path("work/demo/features/finetuned.h5")
 
@@ -26,7 +27,7 @@ def extract_arguments(network: Network, model: str, folder: Path, out: Path) -> 
         words += ["--pool", ",".join(network.poolings)]
     if network.input_size is None:
         words += ["--max-side", str(network.max_side), "--min-side", str(network.min_side)]
-    elif network.input_size != input_size(read_deploy(Path(network.deploy)), Path(network.deploy)):
+    elif network.input_size != input_size(read_net(Path(network.deploy)), Path(network.deploy)):
         words += ["--side", str(network.input_size[0])]
     return words
 

@@ -15,10 +15,12 @@ from typing import Any
 
 from eval.files.ground_truth import Query, read_queries
 from eval.files.scores import read_scores, shown_rows
-from eval.forward.network import Network, check_any_size, read_deploy, read_mean
+from eval.forward.network import Network, check_any_size
 from eval.forward.photographs import Picture, list_pictures, query_pictures
 from eval.forward.workers import Batch, compute, workers
 from eval.report.measures import chosen
+from tools.files.mean_file import read_mean
+from tools.files.prototxt import read_net
 
 MAX_SIDE = 640
 
@@ -63,7 +65,7 @@ def keep_maps(network: Network, pictures: list[Picture], out: Path) -> None:
 
 def look(options: argparse.Namespace) -> str:
     """Do what main was asked for; a sentence on it. Raises ValueError or OSError."""
-    net = read_deploy(options.deploy)
+    net = read_net(options.deploy)
     layer = options.layer or last_map(net, options.deploy)
     check_any_size(net, [layer], options.deploy)
     wanted = options.queries or worth_a_look(options.ranks)

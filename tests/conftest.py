@@ -64,10 +64,11 @@ def vgg16_maps(vgg16_trunk: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     import numpy as np
     from google.protobuf import text_format
 
-    from eval.forward.network import cut_behind, read_deploy
+    from eval.forward.network import cut_behind
+    from tools.files.prototxt import read_net
 
     folder = tmp_path_factory.mktemp("vgg16")
-    deploy = read_deploy(ROOT / "prototxt" / "vgg16" / "deploy.prototxt")
+    deploy = read_net(ROOT / "prototxt" / "vgg16" / "deploy.prototxt")
     cut_behind(deploy, ["pool5"])
     (folder / "deploy.prototxt").write_text(text_format.MessageToString(deploy))
     net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)

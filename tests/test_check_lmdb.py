@@ -108,7 +108,7 @@ def test_another_picture_under_the_name(made, capsys) -> None:
 def test_data_of_another_length(made, capsys) -> None:
     status, said = run(capsys, change(made, "short", 0, data=b"123"), made / "list.txt")
     assert status == 1
-    assert "its shape is (0, 0, 0), not (64, 48, 3)" in said
+    assert "picture 0.png: 3 values for 3 x 64 x 48 (channels, height, width)" in said
 
 
 def test_another_size(made, capsys) -> None:

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import caffe
+import h5py
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from tools.check_weights import FourAxes, fits, main
+from tools.check_weights import fits, main
+from tools.files.caffemodel import FourAxes
 from tools.files.prototxt import read_net
 
 ROOT = Path(__file__).parent.parent
@@ -119,24 +121,23 @@ def test_shapes_fit_as_in_caffe() -> None:
 
 def test_vgg16s_layers_are_those_of_the_deploy_file(tmp_path, capsys) -> None:
     """A caffemodel of VGG16's names and shapes, without the half gigabyte of values."""
-    model = caffe_pb2.NetParameter()
     channels, size = 3, 25088
-    for layer in read_net(ROOT / "prototxt" / "vgg16" / "deploy.prototxt").layer:
-        if layer.type == "Convolution":
-            out = layer.convolution_param.num_output
-            shapes = [[out, channels, 3, 3], [out]]
-            channels = out
-        elif layer.type == "InnerProduct":
-            out = layer.inner_product_param.num_output
-            shapes = [[out, size], [out]]
-            size = out
-        else:
-            continue
-        blobs = [caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=shape)) for shape in shapes]
-        model.layer.add(name=layer.name, blobs=blobs)
-    (tmp_path / "vgg16.caffemodel").write_bytes(model.SerializeToString())
+    with h5py.File(tmp_path / "vgg16.h5", "w") as model:
+        for layer in read_net(ROOT / "prototxt" / "vgg16" / "deploy.prototxt").layer:
+            if layer.type == "Convolution":
+                out = layer.convolution_param.num_output
+                shapes = [(out, channels, 3, 3), (out,)]
+                channels = out
+            elif layer.type == "InnerProduct":
+                out = layer.inner_product_param.num_output
+                shapes = [(out, size), (out,)]
+                size = out
+            else:
+                continue
+            for number, shape in enumerate(shapes):
+                model.create_dataset(f"data/{layer.name}/{number}", shape, "f4")
     train_val = ROOT / "prototxt" / "vgg16" / "train_val.prototxt"
-    assert main([str(train_val), str(tmp_path / "vgg16.caffemodel"), "--new", "fc8_magic"]) == 0
+    assert main([str(train_val), str(tmp_path / "vgg16.h5"), "--new", "fc8_magic"]) == 0
     assert capsys.readouterr().out.endswith("conv5_3, fc6, fc7; new: fc8_magic\n")
 
 

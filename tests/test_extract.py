@@ -21,8 +21,9 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from eval.extract import main
-from eval.forward.network import read_mean, work_in_place
+from eval.forward.network import work_in_place
 from eval.forward.photographs import Picture, list_pictures, read_part
+from tools.files.mean_file import read_mean
 
 ROOT = Path(__file__).parent.parent
 OXFORD = Path(os.environ.get("OXFORD_SAMPLE", ROOT.parent / "shared" / "oxford_sample"))
@@ -390,7 +391,7 @@ def test_weights_that_later_layers_lack_do_not_matter(work, features) -> None:
         ({"mean": "1,2"}, "1,2 is not a mean B,G,R of three finite numbers"),
         ({"mean": "1,2,nan"}, "1,2,nan is not a mean B,G,R of three finite numbers"),
         ({"mean": "none"}, "No such file or directory: none"),
-        ({"mean": __file__}, f"{__file__} is neither a mean B,G,R nor a file of compute_image_mean's"),
+        ({"mean": __file__}, f"{__file__} is not a file of compute_image_mean's, or not a whole one"),
         ({"weights": __file__}, "Caffe stopped: Check failed: .*"),
         ({"out": Path(__file__) / "f.h5"}, f"(File exists|Not a directory): {__file__}"),
         ({"gpu": "0"}, "this Caffe (was built without CUDA|sees no GPU).*"),

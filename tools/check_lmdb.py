@@ -6,22 +6,19 @@ holes looks like a whole one.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
-import lmdb
 import numpy as np
 
-from tools.files.prototxt import caffe_messages
-from tools.program import one_sentence
+from tools.files.image_lmdb import key_of, open_lmdb, picture_of
+from tools.program import positive_int, run_program, some
 
 # Debian's OpenCV and pip's gave the same bytes for 180 photographs of Oxford, but other versions of OpenCV or
 # libjpeg may round otherwise. Two different photographs among those 180 differ by 12 levels and more.
 MEAN_TOLERANCE = 2.0
-NAMED_AT_MOST = 3
 
 
 class Entry(NamedTuple):
@@ -47,25 +44,6 @@ def read_list(path: Path) -> list[Entry]:
     return entries
 
 
-@contextmanager
-def open_lmdb(path: Path) -> Iterator[lmdb.Environment]:
-    """Open a database for reading; it may lie on a read-only disk. Raises ValueError where there is none."""
-    try:
-        environment = lmdb.open(str(path), readonly=True, create=False, lock=False)
-    except lmdb.Error as error:
-        raise ValueError(
-            f"{path} can't be read as an LMDB: {str(error).removeprefix(f'{path}: ')}"
-        ) from error
-    with environment:
-        yield environment
-
-
-def entry_count(path: Path) -> int:
-    """Number of entries of an LMDB. Raises ValueError where there is none."""
-    with open_lmdb(path) as environment:
-        return environment.stat()["entries"]
-
-
 def check(path: Path, entries: list[Entry], *, root: str, size: tuple[int, int], sample: int) -> None:
     """Compare a database with the list that it was made from; `size` is (height, width).
 
@@ -79,31 +57,26 @@ def check(path: Path, entries: list[Entry], *, root: str, size: tuple[int, int],
             raise ValueError(f"{path} has {count} entries where the list has {len(entries)}{missing}")
         chosen = np.unique(np.linspace(0, count - 1, min(sample, count)).astype(int))
         for i in chosen.tolist():
-            _compare(path, transaction.get(_key(i, entries[i])), entries[i], root + entries[i].picture, size)
-
-
-def _key(number: int, entry: Entry) -> bytes:
-    return f"{number:08}_{entry.picture}".encode(errors="surrogateescape")
+            value = transaction.get(key_of(i, entries[i].picture))
+            try:
+                _compare(value, entries[i], root + entries[i].picture, size)
+            except ValueError as error:
+                raise ValueError(f"{path}, entry {entries[i].picture}: {error}") from error
 
 
 def _missing(get: Callable[[bytes], bytes | None], entries: list[Entry]) -> str:
-    gone = [entry.picture for i, entry in enumerate(entries) if get(_key(i, entry)) is None]
-    if not gone:
-        return ""
-    more = f" and {len(gone) - NAMED_AT_MOST} more" if len(gone) > NAMED_AT_MOST else ""
-    return f"; not there: {', '.join(gone[:NAMED_AT_MOST])}{more}"
+    gone = [entry.picture for i, entry in enumerate(entries) if get(key_of(i, entry.picture)) is None]
+    return f"; not there: {some(gone)}" if gone else ""
 
 
-def _compare(path: Path, value: bytes | None, entry: Entry, file: str, size: tuple[int, int]) -> None:
-    where = f"{path}, entry {entry.picture}"
+def _compare(value: bytes | None, entry: Entry, file: str, size: tuple[int, int]) -> None:
     if value is None:
-        raise ValueError(f"{where}: not there, so the database was made from another list")
-    datum = caffe_messages().Datum.FromString(value)
-    if datum.label != entry.label:
-        raise ValueError(f"{where}: its label is {datum.label}, the list says {entry.label}")
-    stored = _pixels(datum)
+        raise ValueError("not there, so the database was made from another list")
+    label, stored = picture_of(value)
+    if label != entry.label:
+        raise ValueError(f"its label is {label}, the list says {entry.label}")
     if stored.shape != (*size, 3):
-        raise ValueError(f"{where}: its shape is {stored.shape}, not {(*size, 3)}")
+        raise ValueError(f"its shape is {stored.shape}, not {(*size, 3)}")
     encoded = np.frombuffer(Path(file).read_bytes(), np.uint8)
     picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if picture is None:
@@ -111,61 +84,53 @@ def _compare(path: Path, value: bytes | None, entry: Entry, file: str, size: tup
     wanted = cv2.resize(picture, (size[1], size[0]))
     difference = np.abs(stored.astype(np.int16) - wanted).mean()
     if difference > MEAN_TOLERANCE:
-        raise ValueError(f"{where}: it is not that picture (mean difference {difference:.1f} grey levels)")
-
-
-def _pixels(datum: Any) -> np.ndarray:
-    """A Datum's picture, (H, W, 3) uint8 BGR; Caffe stores planes."""
-    data = np.frombuffer(datum.data, np.uint8)
-    if datum.encoded:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
-    shape = (datum.channels, datum.height, datum.width)
-    if data.size != np.prod(shape):
-        return np.empty((0, 0, 0), np.uint8)
-    return data.reshape(shape).transpose(1, 2, 0)
+        raise ValueError(f"it is not that picture (mean difference {difference:.1f} grey levels)")
 
 
 def height_and_width(text: str) -> tuple[int, int]:
     """An argparse type: `256` for a square, `256x320` for height and width."""
     height, _, width = text.partition("x")
-    return int(height), int(width or height)
+    return positive_int(height), positive_int(width or height)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the program; returns its exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.check_lmdb",
         description="Check an LMDB that convert_imageset made: as many entries as the list has lines, and a"
         " sample of entries with the right picture, label and size. Exit status 0 means that all is right.",
         epilog="example: python -m tools.check_lmdb lmdb/train_lmdb lists/train.txt",
     )
-    parser.add_argument("lmdb", metavar="LMDB", type=Path, help="the database's folder")
-    parser.add_argument("list", metavar="LIST", type=Path, help="lines of PICTURE LABEL")
-    parser.add_argument(
-        "--root", default="", metavar="PREFIX", help="what convert_imageset put before the pictures' names"
+    add = parser.add_argument
+    add("lmdb", metavar="LMDB", type=Path, help="the database's folder")
+    add(
+        "list",
+        metavar="LIST",
+        nargs="?",
+        type=Path,
+        help="lines of PICTURE LABEL (default: only that the database is whole)",
     )
-    parser.add_argument(
-        "--size",
-        type=height_and_width,
-        default="256",
-        metavar="HxW",
-        help="picture size (default: 256x256)",
-    )
-    parser.add_argument(
-        "--sample", type=int, default=50, metavar="N", help="how many entries to decode (default: 50)"
-    )
-    args = parser.parse_args(argv)
-    try:
+    add("--root", default="", metavar="PREFIX", help="what convert_imageset put before the pictures' names")
+    add("--size", type=height_and_width, default="256", metavar="HxW", help="picture size (default: 256x256)")
+    add("--sample", type=positive_int, default=50, metavar="N", help="entries to decode (default: 50)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    args = build_parser().parse_args(argv)
+
+    def run() -> None:
+        if args.list is None:
+            with open_lmdb(args.lmdb) as environment:
+                print(f"{args.lmdb}: {environment.stat()['entries']} entries, whole")
+            return
         entries = read_list(args.list)
         check(args.lmdb, entries, root=args.root, size=args.size, sample=args.sample)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"check_lmdb: {one_sentence(error)}", file=sys.stderr)
-        return 1
-    decoded = min(max(args.sample, 0), len(entries))
-    print(f"{args.lmdb}: {len(entries)} entries as listed, {decoded} decoded and right")
-    return 0
+        decoded = min(args.sample, len(entries))
+        print(f"{args.lmdb}: {len(entries)} entries as listed, {decoded} decoded and right")
+
+    return run_program("check_lmdb", run)
 
 
 if __name__ == "__main__":

@@ -5,28 +5,22 @@ a typing error in a name, training starts from zeros there and looks alive.
 """
 
 import argparse
-import multiprocessing
 import os
-import re
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
-import h5py
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError
 
-from tools.check_lmdb import open_lmdb
-from tools.files.prototxt import Layer, Net, caffe_messages, read_net
+from tools.files.caffemodel import FourAxes, Shape, Shapes, stored_shapes
+from tools.files.image_lmdb import entries, open_lmdb, picture_of
+from tools.files.prototxt import Layer, Net, last_words, read_net
 from tools.fill_prototxt import classifier
-from tools.program import one_sentence
+from tools.processes import sigint_held_back, spawned_pool
+from tools.program import run_program
 from tools.rename_blobs import test_phase
-
-Shape = tuple[int, ...]
-Shapes = dict[str, list[Shape]]  # of each learned blob of a layer, by the layer's name
 
 
 def without_data(net: Net) -> Net:
@@ -49,11 +43,12 @@ def _picture_shape(layer: Layer) -> list[int]:
     crop = layer.transform_param.crop_size
     if crop:
         return [1, 1 if layer.transform_param.force_gray else 3, crop, crop]
-    with open_lmdb(Path(layer.data_param.source)) as environment, environment.begin() as transaction:
-        for _, value in transaction.cursor():
-            datum = caffe_messages().Datum.FromString(value)
-            return [1, datum.channels, datum.height, datum.width]
-    raise ValueError(f"{layer.data_param.source} is empty, so the size of its pictures can't be told")
+    source = Path(layer.data_param.source)
+    with open_lmdb(source) as environment:
+        for _, value in entries(environment):
+            height, width, channels = picture_of(value).pixels.shape
+            return [1, channels, height, width]
+    raise ValueError(f"{source} is empty, so the size of its pictures can't be told")
 
 
 def wanted_shapes(net: Net) -> Shapes:
@@ -66,56 +61,21 @@ def wanted_shapes(net: Net) -> Shapes:
         path.write_text(text_format.MessageToString(net))
         log.touch()
         try:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                return process.submit(_build, str(path), str(log)).result()
+            with spawned_pool(1) as pool:
+                with sigint_held_back():
+                    shapes = pool.submit(_build, str(path), str(log))
+                return shapes.result()
         except BrokenProcessPool as error:
-            failed = re.search(r"^F\d+ \S+ +\d+ (\S+)\] (.*)$", log.read_text(errors="replace"), re.MULTILINE)
-            why = (
-                f"{failed[2].strip()} ({failed[1]})" if failed else "it ended without a word (out of memory?)"
-            )
+            why = last_words(log.read_text(errors="replace")) or "it ended without a word (out of memory?)"
             raise ValueError(f"Caffe can't build the network: {why}") from error
 
 
 def _build(path: str, log: str) -> Shapes:
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, 2)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
     import caffe
 
     net = caffe.Net(path, caffe.TEST)
     return {name: [tuple(blob.shape) for blob in blobs] for name, blobs in net.params.items()}
-
-
-class FourAxes(tuple):
-    """A shape as files of before 2014 have it: four axes, filled up with ones in front."""
-
-    __slots__ = ()
-
-
-def stored_shapes(path: Path) -> Shapes:
-    """Shapes of a caffemodel's blobs, binary or HDF5. Raises ValueError where it isn't one, or OSError."""
-    with path.open("rb"):  # HDF5 says only that it isn't HDF5
-        pass
-    if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            layers = file.get("data", {}).items()
-            return {
-                name: [blobs[i].shape for i in sorted(blobs, key=int)] for name, blobs in layers if len(blobs)
-            }
-    model = caffe_messages().NetParameter()
-    try:
-        model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        raise ValueError(f"{path} is not a caffemodel, or not a whole one") from error
-    layers = [layer for layer in (*model.layer, *model.layers) if layer.blobs]
-    if not layers:
-        raise ValueError(f"{path} has no weights")
-    return {layer.name: [_shape(blob) for blob in layer.blobs] for layer in layers}
-
-
-def _shape(blob: Any) -> Shape:
-    if any(blob.HasField(axis) for axis in ("num", "channels", "height", "width")):
-        return FourAxes((blob.num, blob.channels, blob.height, blob.width))
-    return tuple(blob.shape.dim)
 
 
 def fits(stored: Shape, wanted: Shape) -> bool:
@@ -130,6 +90,7 @@ def check(wanted: Shapes, stored: Shapes, new: list[str]) -> list[str]:
 
     `new` are layers that may start from their fillers.
     """
+    stored = {name: shapes for name, shapes in stored.items() if shapes}
     unknown = [name for name in new if name not in wanted]
     if unknown:
         raise ValueError(
@@ -156,8 +117,8 @@ def _text(shape: Shape) -> str:
     return " x ".join(map(str, shape))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the program; returns its exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.check_weights",
         description="Check that a caffemodel has weights of the right shape for every layer of a network but"
@@ -173,8 +134,14 @@ def main(argv: list[str] | None = None) -> int:
         metavar="LAYER",
         help="layers that need no weights (default: the one whose output the loss judges)",
     )
-    args = parser.parse_args(argv)
-    try:
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    args = build_parser().parse_args(argv)
+
+    def run() -> None:
         stored = stored_shapes(args.weights)
         net = read_net(args.train_val)
         new = [classifier(net).name] if args.new is None else args.new
@@ -183,14 +150,10 @@ def main(argv: list[str] | None = None) -> int:
             copied = check(wanted, stored, new)
         except ValueError as error:
             raise ValueError(f"{args.weights} doesn't fit {args.train_val}: {error}") from error
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"check_weights: {one_sentence(error)}", file=sys.stderr)
-        return 1
-    fresh = ", ".join(name for name in wanted if name not in copied) or "none"
-    print(f"{args.weights} initialises {', '.join(copied)}; new: {fresh}")
-    return 0
+        fresh = ", ".join(name for name in wanted if name not in copied) or "none"
+        print(f"{args.weights} initialises {', '.join(copied)}; new: {fresh}")
+
+    return run_program("check_weights", run)
 
 
 if __name__ == "__main__":

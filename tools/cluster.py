@@ -112,7 +112,7 @@ def executor_at(address: str, files: Sequence[Path]) -> Iterator[ClusterExecutor
 def _connected(address: str) -> Iterator[Any]:
     try:
         from distributed import Client, KilledWorker
-        from distributed.comm import CommClosedError, connect
+        from distributed.comm.core import CommClosedError, connect
     except ImportError:
         raise ValueError("--scheduler needs Dask: pip install distributed") from None
     # What Dask logs of lost workers and connections is mended, or said below.

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.check_lmdb import entry_count
+from tools.files.image_lmdb import entry_count
 from tools.files.prototxt import Layer, Net, Solver, caffe_messages, read_net, read_prototxt, write_prototxt
 from tools.program import one_sentence
 

@@ -20,6 +20,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tools.program import run_program, written_beside
+
 Series = dict[int, float]
 """A value by the iteration it was logged at."""
 
@@ -192,32 +194,22 @@ def _is_loss(name: str) -> bool:
 
 def write_csv(path: Path, logs: Sequence[Log]) -> None:
     """Write every value in a row: log, what (loss, train, test, rate), name, iteration, value."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(("log", "what", "name", "iteration", "value"))
-            for log in logs:
-                for what, name, series in log.all_series():
-                    rows.writerows((log.name, what, name, i, series[i]) for i in sorted(series))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_beside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("log", "what", "name", "iteration", "value"))
+        for log in logs:
+            for what, name, series in log.all_series():
+                rows.writerows((log.name, what, name, i, series[i]) for i in sorted(series))
 
 
 def write_figure(path: Path, figure: Figure) -> None:
     """Save in the format of the name's ending, whole or not at all. ValueError: an unknown ending."""
     kind = path.suffix.lower().lstrip(".")
-    part = path.with_name(f"{path.name}.part")
     if kind not in figure.canvas.get_supported_filetypes():
         raise ValueError(f"{path} must end in .png, .svg or .pdf")
     metadata = {"Date": None} if kind == "svg" else None  # the same log gives the same bytes
-    try:
-        with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "plot_log"}):
-            figure.savefig(part, format=kind, metadata=metadata, dpi=150)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_beside(path) as part, plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "plot_log"}):
+        figure.savefig(part, format=kind, metadata=metadata, dpi=150)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -236,27 +228,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; its exit status."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_args(argv)
     out = options.out or options.logs[0].with_suffix(".png")
-    try:
+
+    def run() -> None:
         logs = [read_log(path) for path in options.logs]
-        for path in filter(None, (out, options.csv)):
-            path.parent.mkdir(parents=True, exist_ok=True)
         write_figure(out, plot(logs))
         if options.csv:
             write_csv(options.csv, logs)
         print(*map(summary, logs), f"figure: {out}", sep="\n")
-    except ValueError as error:
-        print(f"plot_log: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"plot_log: {error.strerror or error}: {error.filename or out}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    else:
-        return 0
-    return 1
+
+    return run_program("plot_log", run)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def map_ordered(
         jobs = max(1, min(jobs, total))
     with Progress(what, total) as progress:
         if jobs == 1 and executor is None:
-            results = map(function, items)
+            results: Iterator[Result] = map(function, items)
         else:
             results = _map_in_processes(function, iter(items), jobs, what, executor)
         for result in results:

@@ -3,26 +3,23 @@
 Importing this does not import pycaffe; only an Extractor and the functions that read Caffe's files do.
 """
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
 import numpy as np
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError
 
 from eval.forward.photographs import Part, Picture, read_part
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, MapTooSmallError, rmac
 from eval.train_rmac import RegionWhitening
+from tools.files.prototxt import read_net
 
 # No weight has this value: where it is left after loading, the caffemodel had nothing.
 UNSET = np.float32(-1.5e38)
@@ -80,7 +77,7 @@ class Extractor:
 
     def __init__(self, network: Network, gpu: int | None) -> None:
         """Raises ValueError where the caffemodel lacks a layer that the wanted ones need."""
-        net = read_deploy(Path(network.deploy))  # says what to do where pycaffe isn't in reach
+        net = read_net(Path(network.deploy))  # says what to do where pycaffe isn't in reach
         import caffe
 
         if gpu is None:
@@ -230,27 +227,6 @@ def save_map(path: Path, feature_map: np.ndarray) -> None:
         raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
-def caffe_messages() -> ModuleType:
-    """Caffe's protobuf messages (caffe_pb2). Raises OSError where pycaffe isn't in reach."""
-    try:
-        from caffe.proto import caffe_pb2
-    except ImportError as error:
-        raise OSError(f"pycaffe can't be imported ({error}): run `source .caffe/env.sh` first") from error
-    return caffe_pb2
-
-
-def read_deploy(path: Path) -> Any:
-    """Read a prototxt (caffe_pb2.NetParameter). Raises ValueError with a typing error's line, or OSError."""
-    net = caffe_messages().NetParameter()
-    try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), net)
-    except text_format.ParseError as error:
-        said = str(error).removeprefix(f"{error.GetLine()}:{error.GetColumn()} : ")
-        raise ValueError(f"{path}, line {error.GetLine()}: {said}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file") from error
-
-
 def input_size(net: Any, path: Path) -> tuple[int, int]:
     """Height and width of a network's input. Raises ValueError unless it has one input of three channels."""
     shapes = [list(shape.dim) for layer in net.layer for shape in layer.input_param.shape]
@@ -327,26 +303,3 @@ def check_any_size(net: Any, wanted: Sequence[str], path: Path) -> None:
             f"{bound[0]} takes pictures of the network's own size only: at another, {path} has "
             f"{', '.join(dict.fromkeys(free))}"
         )
-
-
-def read_mean(text: str) -> tuple[float, float, float]:
-    """The mean of each channel, B,G,R: three numbers, or a binaryproto of Caffe's averaged over its pixels.
-
-    Raises ValueError where it is neither, OSError where the file can't be read.
-    """
-    with suppress(ValueError):
-        blue, green, red = (float(number) for number in text.split(","))
-        if math.isfinite(blue + green + red):
-            return blue, green, red
-    if "," in text and not Path(text).exists():
-        raise ValueError(f"{text} is not a mean B,G,R of three finite numbers")
-    blob = caffe_messages().BlobProto()
-    try:
-        blob.ParseFromString(Path(text).read_bytes())
-    except DecodeError as error:
-        raise ValueError(f"{text} is neither a mean B,G,R nor a file of compute_image_mean's") from error
-    channels = blob.shape.dim[-3] if len(blob.shape.dim) >= 3 else blob.channels
-    if channels != 3 or not blob.data or len(blob.data) % 3:
-        raise ValueError(f"{text} is not the mean of pictures with three channels")
-    blue, green, red = np.array(blob.data, np.float64).reshape(3, -1).mean(axis=1).tolist()
-    return blue, green, red

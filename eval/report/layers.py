@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.forward.network import read_deploy
+from tools.files.prototxt import read_net
 
 AROUND = ("pool5", "fc6", "relu6", "drop6", "fc7", "relu7", "drop7")
 """The layers that the article's question is about, which the diagram shows."""
@@ -40,8 +40,8 @@ class Wiring:
 
 
 def layers(path: Path) -> list[Layer]:
-    """The layers of a prototxt in order, without data, loss and accuracy. Raises what read_deploy raises."""
-    net = read_deploy(path)
+    """The layers of a prototxt in order, without data, loss and accuracy. Raises what read_net raises."""
+    net = read_net(path)
     return [
         Layer(layer.name, layer.type, layer.bottom[0], layer.top[0])
         for layer in net.layer

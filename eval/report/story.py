@@ -87,7 +87,7 @@ def data_section(run: Run, pictures: Pictures) -> Section:
         section["sizes"] = run.class_sizes
         section["sizes_figure"] = _class_sizes(run, pictures)
     section["copies"] = training_data.copies(run, pictures)
-    mean = training_data.read_mean_image(run.work / "lmdb" / "mean.binaryproto")
+    mean = training_data.mean_image(run.work / "lmdb" / "mean.binaryproto")
     if mean is not None:
         image = training_data.enlarged(np.clip(np.rint(mean), 0, 255).astype(np.uint8))
         section["mean"] = pictures.png("mean", image, "the mean of all training pictures, a soft blur")

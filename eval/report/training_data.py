@@ -1,18 +1,17 @@
 """The report's pictures of the training data: what was broken, copies, the mean, entries of an LMDB."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import cv2
-import lmdb
 import numpy as np
 
-from eval.forward.network import caffe_messages
 from eval.report.pages import Pictures, Shown, read_image
 from eval.report.run_folder import Run, pictures_in
+from tools.files.image_lmdb import entries as lmdb_entries
+from tools.files.image_lmdb import open_lmdb, picture_of
+from tools.files.mean_file import read_mean_image
 
 MOST_BROKEN = 24
 COPIES = 7
@@ -69,14 +68,9 @@ def copies(run: Run, pictures: Pictures) -> tuple[str, list[Shown]] | None:
     return None
 
 
-def read_mean_image(path: Path) -> np.ndarray | None:
+def mean_image(path: Path) -> np.ndarray | None:
     """The mean of compute_image_mean, (H, W, 3) float32 BGR; None where there is no such file."""
-    if not path.is_file():
-        return None
-    blob = caffe_messages().BlobProto()
-    blob.ParseFromString(path.read_bytes())
-    shape = list(blob.shape.dim)[-3:] or [blob.channels, blob.height, blob.width]
-    return np.array(blob.data, np.float32).reshape(shape).transpose(1, 2, 0)
+    return read_mean_image(path).transpose(1, 2, 0) if path.is_file() else None
 
 
 def enlarged(image: np.ndarray, height: int = 160) -> np.ndarray:
@@ -90,33 +84,20 @@ def entries(run: Run, pictures: Pictures, mean: np.ndarray | None) -> tuple[int,
     folder = run.work / "lmdb" / "train_lmdb"
     if not (folder / "data.mdb").is_file():
         return None
-    with lmdb.open(str(folder), readonly=True, lock=False, max_readers=1) as database:
+    with open_lmdb(folder) as database:
         count = database.stat()["entries"]
-        read = list(islice(read_entries(database, max(1, count // ENTRIES)), ENTRIES))
+        read = list(islice(lmdb_entries(database, max(1, count // ENTRIES)), ENTRIES))
     shown = []
-    for number, (key, datum, image) in enumerate(read):
-        name = run.class_names.get(str(datum.label), "")
-        stored = pictures.jpeg(f"lmdb/{number}", enlarged(image, 120), f"entry of {name or datum.label}")
+    for number, (key, value) in enumerate(read):
+        label, image = picture_of(value)
+        name = run.class_names.get(str(label), "")
+        stored = pictures.jpeg(f"lmdb/{number}", enlarged(image, 120), f"entry of {name or label}")
         centred = None
         if mean is not None and mean.shape == image.shape:
             less = np.clip(image - mean + 128, 0, 255).astype(np.uint8)
             centred = pictures.jpeg(f"lmdb/{number}_centred", enlarged(less, 120), "the same less the mean")
-        shown.append(Entry(key, datum.label, name, stored, centred))
+        shown.append(Entry(key.decode(errors="replace"), label, name, stored, centred))
     return count, shown
-
-
-def read_entries(database: lmdb.Environment, every: int) -> Iterator[tuple[str, Any, np.ndarray]]:
-    """Every so manieth entry as key, Datum and pixels (H, W, 3) uint8 BGR."""
-    with database.begin() as transaction:
-        keys = list(transaction.cursor().iternext(values=False))
-        for key in keys[::every]:
-            datum = caffe_messages().Datum.FromString(transaction.get(key))
-            if datum.encoded:
-                image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_COLOR)
-            else:
-                flat = np.frombuffer(datum.data, np.uint8)
-                image = flat.reshape(datum.channels, datum.height, datum.width).transpose(1, 2, 0)
-            yield key.decode(errors="replace"), datum, np.ascontiguousarray(image)
 
 
 def boxed(path: Path, box: tuple[float, float, float, float], height: int = 150) -> np.ndarray | None:

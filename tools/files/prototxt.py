@@ -1,5 +1,6 @@
-"""Caffe's prototxt files: read and written through protobuf's own text format, never as text."""
+"""Caffe's prototxt files, read and written through protobuf's own text format; and Caffe's messages."""
 
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -7,11 +8,16 @@ from types import ModuleType
 from typing import Any
 
 from google.protobuf import text_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+
+from tools.program import written_beside
 
 Net = Any  # caffe_pb2.NetParameter: protobuf makes the class when Caffe is built
 Layer = Any  # caffe_pb2.LayerParameter
 Solver = Any  # caffe_pb2.SolverParameter
+
+COMMENT_OR_STRING = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def caffe_messages() -> ModuleType:
@@ -20,28 +26,73 @@ def caffe_messages() -> ModuleType:
         from caffe.proto import caffe_pb2
     except ImportError as error:
         raise OSError(f"pycaffe can't be imported ({error}): run `source .caffe/env.sh` first") from error
-    return caffe_pb2
+    messages: ModuleType = caffe_pb2
+    return messages
 
 
 def read_prototxt(path: Path, message: Message) -> None:
-    """Read a file of protobuf text into `message`. Raises ValueError with file and line of a typing error."""
+    """Read a file of protobuf text into `message`, as Caffe reads it: comments may hold any bytes.
+
+    Raises ValueError with file and line of a typing error, a byte-order mark, or what Python's protobuf would
+    read and Caffe's would not; OSError where the file can't be read.
+    """
+    data = path.read_bytes()
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            raise ValueError(
+                f"{path} begins with a byte-order mark ({encoding}), which Caffe can't read: save it as "
+                "UTF-8 without one"
+            )
+    text = data.decode("utf-8", "surrogateescape")
+    _check_characters(path, text)
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), message)
+        text_format.Parse(COMMENT_OR_STRING.sub(_without_comment, text), message)
     except text_format.ParseError as error:
         position = f"{error.GetLine()}:{error.GetColumn()} : "
-        raise ValueError(f"{path}, line {error.GetLine()}: {str(error).removeprefix(position)}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file") from error
+        said = str(error).removeprefix(position)
+        where = f", line {error.GetLine()}" if error.GetLine() else ""
+        raise ValueError(f"{path}{where}: {said}") from error
+
+
+def _without_comment(found: re.Match[str]) -> str:
+    return "" if found[0].startswith("#") else found[0]
+
+
+def _check_characters(path: Path, text: str) -> None:
+    """Only comments may hold any bytes, and only strings other characters than ASCII's."""
+
+    def refuse(at: int, why: str) -> None:
+        raise ValueError(f"{path}, line {text.count(chr(10), 0, at) + 1}: {why}")
+
+    end = 0
+    for found in [*COMMENT_OR_STRING.finditer(text), None]:
+        between = text[end : found.start() if found else len(text)]
+        if not between.isascii():
+            at = next(i for i, character in enumerate(between) if not character.isascii())
+            refuse(end + at, f"{between[at]!a} stands outside of quotes, where Caffe reads ASCII alone")
+        if found is None:
+            return
+        end = found.end()
+        if not found[0].startswith("#") and any("\ud800" <= character <= "\udfff" for character in found[0]):
+            refuse(found.start(), f"{found[0]!a} is not UTF-8: save the file as UTF-8")
+
+
+def read_message(path: Path, message: Message, what: str) -> None:
+    """Read a file of binary protobuf into `message`.
+
+    Raises ValueError that the file is not `what`, such as "a caffemodel", or not a whole one; OSError.
+    """
+    data = path.read_bytes()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise ValueError(f"{path} is not {what}, or not a whole one") from error
 
 
 def write_prototxt(path: Path, message: Message, why: str) -> None:
-    """Write protobuf text with `why` as its first line, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
+    """Write protobuf text with `why` as its first line, whole or not at all. Raises OSError."""
+    with written_beside(path) as part:
         part.write_text(f"# {why}\n{text_format.MessageToString(message)}", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_net(path: Path) -> Net:
@@ -64,16 +115,23 @@ def _upgraded(path: Path) -> Net:
         new = Path(folder) / "net.prototxt"
         try:
             done = subprocess.run(
-                ["upgrade_net_proto_text", str(path), str(new)], capture_output=True, text=True, check=False
+                ["upgrade_net_proto_text", str(path), str(new)], capture_output=True, check=False
             )
         except FileNotFoundError as error:
             raise OSError(
                 "upgrade_net_proto_text isn't in reach: run `source .caffe/env.sh` first"
             ) from error
         if done.returncode:
-            # glog starts a line with its level: E an error, F a failed check, which ends the program
-            lines = [line for line in done.stderr.splitlines() if line[:1] in ("E", "F")]
-            said = lines[-1].partition("] ")[2] if lines else f"exit status {done.returncode}"
+            said = last_words(done.stderr.decode(errors="replace")) or f"exit status {done.returncode}"
             raise ValueError(f"{path}: Caffe can't upgrade this old format: {said}")
         read_prototxt(new, net)
     return net
+
+
+def last_words(log: str) -> str:
+    """What a Caffe that ended itself said in its log: the failed check, without GLOG's stack trace; or "".
+
+    glog starts a line with its level: E an error, F a failed check, which ends the program.
+    """
+    lines = [line for line in log.splitlines() if re.match(r"[EF]\d{4}", line)]
+    return lines[-1].partition("] ")[2].strip() if lines else ""

@@ -1,0 +1,209 @@
+"""Caffe's picture databases: an LMDB folder of Datum messages, as convert_imageset writes it."""
+
+import math
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import lmdb
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from tools.files.prototxt import caffe_messages
+
+LONGEST_KEY = 511
+"""Bytes of a key: LMDB's limit, past which convert_imageset aborts."""
+KEY_DIGITS = 8
+
+
+class Picture(NamedTuple):
+    """A Datum: its class, and its pixels (H, W, C), BGR: uint8, or float32 where the Datum holds floats."""
+
+    label: int
+    pixels: np.ndarray
+
+
+def key_of(number: int, name: str) -> bytes:
+    """The key that convert_imageset gives the picture `name` on line `number` (from 0) of its list."""
+    return f"{number:0{KEY_DIGITS}}_{name}".encode(errors="surrogateescape")
+
+
+def picture_of(value: bytes) -> Picture:
+    """What a database holds under a key. Raises ValueError where it is no picture, or not a whole one."""
+    datum = caffe_messages().Datum()
+    try:
+        datum.ParseFromString(value)
+    except DecodeError as error:
+        raise ValueError("not a Datum of Caffe's") from error
+    if datum.encoded:
+        data = np.frombuffer(datum.data, np.uint8)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        if decoded is None:
+            raise ValueError("an encoded picture that OpenCV can't read")
+        return Picture(datum.label, decoded)
+    flat = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
+    shape = datum.channels, datum.height, datum.width
+    if min(shape) < 1 or flat.size != math.prod(shape):
+        raise ValueError(f"{flat.size} values for {' x '.join(map(str, shape))} (channels, height, width)")
+    return Picture(datum.label, flat.reshape(shape).transpose(1, 2, 0))
+
+
+@contextmanager
+def open_lmdb(path: Path) -> Iterator[lmdb.Environment]:
+    """Open a database for reading; it may lie on a read-only disk.
+
+    Raises ValueError where there is none or it isn't whole: LMDB maps the file, and would end the process by
+    a signal at a page that isn't there.
+    """
+    try:
+        check_pages(path / "data.mdb")
+        environment = lmdb.open(str(path), readonly=True, create=False, lock=False)
+    except OSError as error:
+        raise ValueError(f"{path} can't be read as an LMDB: {error.strerror}") from error
+    except lmdb.Error as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path} can't be read as an LMDB: {said}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} can't be read as an LMDB: {error}") from error
+    with environment:
+        yield environment
+
+
+def entry_count(path: Path) -> int:
+    """Number of entries of an LMDB. Raises ValueError where there is none, or not a whole one."""
+    with open_lmdb(path) as environment:
+        return int(environment.stat()["entries"])
+
+
+def entries(environment: lmdb.Environment, every: int = 1) -> Iterator[tuple[bytes, bytes]]:
+    """Every so manieth entry as key and value, in the order of the keys."""
+    with environment.begin(buffers=True) as transaction:
+        for number, (key, value) in enumerate(transaction.cursor()):
+            if number % every == 0:
+                yield bytes(key), bytes(value)
+
+
+# LMDB's file (version 1 of its format, mdb.c of 0.9): pages of one size, the first two with what is known of
+# the whole, of which the one of the later transaction counts; from the root that it names a B+ tree.
+
+META = struct.Struct("<16x II 16x I44x 4xHH24xQQ QQ")
+PAGE_HEADER, NODE_HEADER = struct.Struct("<8x2xHHH"), struct.Struct("<HHHH")
+MAGIC, VERSION = 0xBEEFC0DE, 1
+BRANCH, LEAF, IN_OWN_PAGES = 1, 2, 1
+NO_ROOT = 2**64 - 1
+
+
+class _Meta(NamedTuple):
+    magic: int
+    version: int
+    page_size: int
+    flags: int
+    depth: int
+    entries: int
+    root: int
+    last_page: int
+    transaction: int
+
+
+def check_pages(file: Path) -> None:
+    """Walk through the tree of a data.mdb without mapping it: every page that LMDB would touch is there.
+
+    Values in pages of their own (pictures) are not read: half a million pictures take a second or two. Raises
+    ValueError where the file is no LMDB or is cut short, OSError where it can't be read.
+    """
+    with file.open("rb") as opened:
+        descriptor, size = opened.fileno(), os.fstat(opened.fileno()).st_size
+        meta = _newest_meta(descriptor)
+        if meta.flags:
+            raise ValueError("not a database of Caffe's: its keys have several values")
+        if meta.root == NO_ROOT:
+            return
+        walk = _Walk(descriptor, size, meta.page_size)
+        walk.through(meta.root)
+    if walk.entries != meta.entries:
+        raise ValueError(f"it is damaged: {walk.entries} entries where it should hold {meta.entries}")
+
+
+def _newest_meta(descriptor: int) -> _Meta:
+    first = _meta_at(descriptor, 0)
+    second = _meta_at(descriptor, first.page_size)
+    if first.page_size != second.page_size:
+        raise ValueError("it is damaged: two sizes of a page")
+    return max(first, second, key=lambda meta: meta.transaction)
+
+
+def _meta_at(descriptor: int, offset: int) -> _Meta:
+    data = os.pread(descriptor, META.size, offset)
+    if len(data) < META.size:
+        raise ValueError("it is cut short")
+    meta = _Meta(*META.unpack(data))
+    if meta.magic != MAGIC:
+        raise ValueError("data.mdb is another kind of file")
+    if meta.version != VERSION:
+        raise ValueError(f"its format is version {meta.version}, and Caffe's LMDB reads version {VERSION}")
+    if meta.page_size not in (1 << power for power in range(9, 17)):
+        raise ValueError(f"it is damaged: pages of {meta.page_size} bytes")
+    return meta
+
+
+class _Walk:
+    """Through the tree, counting what is in it; raises ValueError at the first thing that is not there."""
+
+    def __init__(self, descriptor: int, size: int, page_size: int) -> None:
+        self._descriptor, self._size, self._page_size = descriptor, size, page_size
+        self._pages_left = size // page_size
+        self.entries = 0
+
+    def through(self, root: int) -> None:
+        waiting = [root]
+        while waiting:
+            waiting += self._page(waiting.pop())
+
+    def _page(self, number: int) -> list[int]:
+        """Check a page; the pages below it."""
+        self._pages_left -= 1
+        if self._pages_left < 0:
+            raise ValueError("it is damaged: its pages go round in a circle")
+        self._check_place(number, self._page_size)
+        page = os.pread(self._descriptor, self._page_size, number * self._page_size)
+        flags, lower, upper = PAGE_HEADER.unpack_from(page)
+        count = (lower - 16) // 2
+        if flags not in (BRANCH, LEAF) or not 16 < lower <= upper <= self._page_size:
+            raise ValueError(f"it is damaged: page {number} is none of a tree")
+        if flags == BRANCH and count < 2:
+            raise ValueError(f"it is damaged: page {number} has one branch")
+        try:
+            nodes = [self._node(page, at, flags) for at in struct.unpack_from(f"<{count}H", page, 16)]
+        except struct.error as error:
+            raise ValueError(f"it is damaged: page {number} refers to beyond its end") from error
+        if flags == BRANCH:
+            return nodes
+        self.entries += count
+        return []
+
+    def _node(self, page: bytes, at: int, kind: int) -> int:
+        """Check a node of a page: the page that it leads to, or -1."""
+        low, high, flags, key_size = NODE_HEADER.unpack_from(page, at)
+        end = at + NODE_HEADER.size + key_size
+        below = -1
+        if kind == BRANCH:
+            below = low | high << 16 | flags << 32
+        elif flags == IN_OWN_PAGES:
+            (number,) = struct.unpack_from("<Q", page, end)
+            self._check_place(number, 16 + (low | high << 16))
+        elif flags:
+            raise ValueError("not a database of Caffe's: it holds other databases")
+        else:
+            end += low | high << 16
+        if end > self._page_size:
+            raise struct.error
+        return below
+
+    def _check_place(self, number: int, length: int) -> None:
+        end = number * self._page_size + length
+        if number < 2 or end > self._size:
+            raise ValueError(f"it is cut short or damaged: {self._size} bytes where a page ends at {end}")
