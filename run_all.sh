@@ -1,188 +1,120 @@
 #!/usr/bin/env bash
-# The article as a script: which VGG16 layer to use for image retrieval, and what fine-tuning gains (Yong Yuan, 2017),
-# on BVLC Caffe. Each stage below is a section of the article; each `step` is one command, with what it makes, what it
-# reads, and the command itself; --dry-run prints them ready to paste (after `source .caffe/env.sh`).
+# The article as a script: which VGG16 layer to use for image retrieval, and what fine-tuning gains
+# (Yong Yuan, 2017), on BVLC Caffe. A stage is a section of the article; a step says what it makes, from what,
+# by which command. `./run_all.sh --dry-run` prints the commands, to paste after `source .caffe/env.sh`.
+# Capitals are settings of the profile (profiles/, tools/run/settings.sh), or the names just below.
+# shellcheck disable=SC1090,SC2046,SC2086,SC2153,SC2154 # lists are meant as words; profiles have settings
 set -euo pipefail
-invoked_from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
-source tools/run/stages.sh
-STAGES=(setup data check augment rename split lmdb mean prototxt finetune extract score representations tables report)
-source tools/run/options.sh
+source "$(dirname "${BASH_SOURCE[0]}")/tools/run/start.sh"
 
-# ── What the run needs: Debian packages, .venv, BVLC Caffe built from Debian's source ────────────────────────────────
-stage setup "Install what is missing" && run_setup
-use_caffe
+CHECKED=$W/checked                          # training pictures that Caffe can read, in class folders
+AUGMENTED=$W/augmented                      # those and their changed copies, as many in every class
+CLASSES=$W/classes                          # the same, class folders called 0 .. N-1
+CLASS_NAMES=$W/classes.csv                  # which number is which class
+LISTS=$W/lists                              # train.txt and val.txt
+LMDB=$W/lmdb                                # train_lmdb, val_lmdb, and the mean file
+DEPLOY=$W/prototxt/deploy.prototxt          # the network for features, a blob for every layer
+TRAINING=$W/prototxt/train                  # train_val.prototxt, solver.prototxt, Caffe's log
+SNAPSHOTS=$W/snapshots                      # what training goes on from after a stop
+FINETUNED=$W/models/finetuned.caffemodel    # the fine-tuned network
+FEATURES=$W/features                        # MODEL.h5: vectors of the database and of the queries
+RANKS=$W/ranks                              # MODEL/: a ranked list a query, and scores.json
+RESULTS=$W/results                          # tables, claims, training curve
+MAPS=$W/looks                               # what the networks see in a few photographs
+REPORT=$W/report                            # the run as one page
 
-# ── Pictures to train on, pictures to search in with their ground truth, pre-trained weights ─────────────────────────
-stage data "The data: landmarks to train on, the retrieval set, pre-trained weights" && {
-    if [[ $SOURCE == made ]]; then
-        step "$W/data/retrieval" : -- python -m data_prep.make_demo retrieval --out "$W/data/retrieval" --seed "$SEED"
-        wants_table 2 && step "$TRAIN_PICTURES" : -- python -m data_prep.make_demo landmarks --out "$TRAIN_PICTURES" --seed "$SEED"
-        step "$W/data/generic" : -- python -m data_prep.make_demo generic --out "$W/data/generic" --seed "$SEED"
-        step "$WEIGHTS" "$W/data/pretraining" : "$W/data/generic" "prototxt/$NETWORK/pretraining" -- \
-            tools/pretrain.sh "$W/data/generic" "$W/data/pretraining" "$WEIGHTS" "$SEED"
-    elif [[ $SOURCE == download ]]; then
-        step "$DATABASE" : -- python -m data_prep.fetch oxford5k-images --out "$DATABASE"
-        step "$GROUND_TRUTH" : -- python -m data_prep.fetch oxford5k-gt --out "$GROUND_TRUTH"
-        step "$WEIGHTS" : -- python -m data_prep.fetch vgg16 --out "$WEIGHTS"
-        wants_table 2 && step "$TRAIN_PICTURES" : -- python -m data_prep.fetch landmarks --urls "$LANDMARK_URLS" --out "$TRAIN_PICTURES"
+{ # read to its end before it runs: an edit or a pull meanwhile does no harm
+
+if stage setup "What the run needs: Debian's packages, .venv, BVLC Caffe built from its source"; then
+    each_time tools/setup.sh
+fi
+ready_caffe
+
+if stage data "Pictures to train on, pictures to search in with ground truth, pre-trained weights"; then
+    source "tools/run/recipes/data_$SOURCE.sh"
+fi
+if stage pretrain "The demo's stand-in for ImageNet's weights: its small network, trained from nothing"; then
+    source tools/run/recipes/pretraining.sh
+fi
+
+# Section 4: broken pictures go; then every class gets 800 pictures, so that none outweighs the others
+if stage check "Section 4, data augmentation: find the pictures that Caffe would stumble over"; then
+    step makes "$CHECKED" from "$TRAIN_PICTURES" by \
+        python -m data_prep.check_images "$CHECKED" --from "$TRAIN_PICTURES" --fix \
+        --quarantine "$W/quarantine" --report "$W/check.csv"
+fi
+if stage augment "Section 4, data augmentation: $NUM_WANTED pictures a class"; then
+    step makes "$AUGMENTED" from "$CHECKED" by \
+        python -m data_prep.augment "$AUGMENTED" --from "$CHECKED" --num-wanted "$NUM_WANTED" \
+        --engine "$AUGMENT_ENGINE" --seed "$SEED"
+fi
+
+# Section 5: 60 % to train, 40 % to validate; 256 x 256 in the LMDB, of which training takes a crop of 224
+if stage rename "Section 5, fine-tuning: class folders to 0 .. N-1, as Caffe's labels are numbers"; then
+    step makes "$CLASSES" "$CLASS_NAMES" from "$AUGMENTED" by \
+        python -m data_prep.rename_classes "$CLASSES" --from "$AUGMENTED"
+fi
+if stage split "Section 5, split into train and val"; then
+    step makes "$LISTS" from "$CLASSES" by \
+        python -m data_prep.split "$CLASSES" --out "$LISTS" --train-share "$TRAIN_SHARE" --seed "$SEED" \
+        $(if_yes --copies-anywhere "$COPIES_ANYWHERE")
+fi
+if stage lmdb "Section 5, pictures to LMDB, $RESIZE x $RESIZE"; then
+    step makes "$LMDB/train_lmdb" "$LMDB/val_lmdb" from "$LISTS" by \
+        tools/make_lmdb.sh "$LISTS" "$LMDB" "$RESIZE"
+fi
+if stage mean "Section 5, the mean file"; then
+    step makes "$LMDB/mean.binaryproto" from "$LMDB/train_lmdb" by \
+        tools/make_mean.sh "$LMDB/train_lmdb" "$LMDB/mean.binaryproto"
+fi
+
+# Section 3: in the stock file ReLU and dropout overwrite blob fc7; renamed, each layer has a blob to read.
+# Section 5: the last layer is new (fc8_magic), at 10 times the rate; batches of 64, in tests of 52
+if stage prototxt "Section 3, a blob for every layer; section 5, train_val.prototxt, solver.prototxt"; then
+    step writes "$DEPLOY" from "prototxt/$NETWORK/deploy.prototxt" by \
+        python -m tools.rename_blobs "prototxt/$NETWORK/deploy.prototxt" "$DEPLOY"
+    if fine_tunes; then
+        step writes "$TRAINING" from $(train_prototxt) "$CLASS_NAMES" "$LMDB/val_lmdb" by \
+            python -m tools.fill_prototxt --net "prototxt/$NETWORK" --out "$TRAINING" \
+            --classes "$CLASS_NAMES" --train-lmdb "$LMDB/train_lmdb" --val-lmdb "$LMDB/val_lmdb" \
+            --mean "$LMDB/mean.binaryproto" --snapshot-prefix "$SNAPSHOTS/vgg" --seed "$SEED" \
+            $(solver_options)
     fi
-}
-
-if wants_table 2; then
-    # ── Section 4, data augmentation: broken pictures out, then about 800 pictures a class ───────────────────────────
-    stage check "Section 4, data augmentation: find the pictures that Caffe would stumble over" &&
-        step "$W/checked" : "$TRAIN_PICTURES" -- \
-            python -m data_prep.check_images "$W/checked" --from "$TRAIN_PICTURES" --fix \
-            --quarantine "$W/quarantine" --report "$W/check.csv"
-
-    stage augment "Section 4, data augmentation: $NUM_WANTED pictures a class" &&
-        step "$W/augmented" : "$W/checked" -- \
-            python -m data_prep.augment "$W/augmented" --from "$W/checked" --num-wanted "$NUM_WANTED" \
-            --engine "$AUGMENT_ENGINE" --seed "$SEED"
-
-    # ── Section 5, fine-tuning VGG16: class folders to numbers, lists, LMDB, mean file ───────────────────────────────
-    stage rename "Section 5, fine-tuning: class folders to 0 .. N-1" &&
-        step "$W/classes" "$W/classes.csv" : "$W/augmented" -- \
-            python -m data_prep.rename_classes "$W/classes" --from "$W/augmented"
-
-    stage split "Section 5, split into train and val" &&
-        step "$W/lists" : "$W/classes" -- \
-            python -m data_prep.split "$W/classes" --out "$W/lists" --train-share "$TRAIN_SHARE" --seed "$SEED" "${SPLIT_OPTIONS[@]}"
-
-    stage lmdb "Section 5, pictures to LMDB" &&
-        step "$W/lmdb/train_lmdb" "$W/lmdb/val_lmdb" : "$W/lists" -- \
-            tools/make_lmdb.sh "$W/lists" "$W/lmdb" "$RESIZE"
-
-    stage mean "Section 5, the mean file" &&
-        step "$W/lmdb/mean.binaryproto" : "$W/lmdb/train_lmdb" -- \
-            tools/make_mean.sh "$W/lmdb/train_lmdb" "$W/lmdb/mean.binaryproto"
+fi
+if stage finetune "Section 5, fine-tuning by caffe train"; then
+    step makes "$FINETUNED" "$SNAPSHOTS" from "$TRAINING/solver.prototxt" "$WEIGHTS" "$LMDB/train_lmdb" by \
+        tools/finetune.sh --prototxt "$TRAINING" --weights "$WEIGHTS" --mode "$FINETUNE_MODE" \
+        --out "$FINETUNED" --gpu "$GPUS"
+    if [[ $variants == yes ]]; then source tools/run/recipes/variants.sh; fi
 fi
 
-# ── Section 3, any layer's features: a blob for every layer. Section 5: train_val and solver ─────────────────────────
-stage prototxt "Section 3, a blob for every layer; section 5, train_val.prototxt and solver.prototxt" && {
-    step "$W/prototxt/deploy.prototxt" : "prototxt/$NETWORK/deploy.prototxt" -- \
-        python -m tools.rename_blobs "prototxt/$NETWORK/deploy.prototxt" "$W/prototxt/deploy.prototxt"
-    wants_table 2 && step "$W/prototxt/train" : "prototxt/$NETWORK" "$W/classes.csv" "$W/lmdb/val_lmdb" "$W/lmdb/mean.binaryproto" -- \
-        python -m tools.fill_prototxt --net "prototxt/$NETWORK" --out "$W/prototxt/train" \
-        --train-lmdb "$W/lmdb/train_lmdb" --val-lmdb "$W/lmdb/val_lmdb" --mean "$W/lmdb/mean.binaryproto" \
-        --classes "$W/classes.csv" --snapshot-prefix "$W/snapshots/vgg" --seed "$SEED" "${SOLVER_OPTIONS[@]}"
-}
-
-if wants_table 2; then
-    stage finetune "Section 5, fine-tuning" && {
-        step "$W/models/finetuned.caffemodel" "$W/snapshots" : "$W/prototxt/train" "$WEIGHTS" "$W/lmdb/train_lmdb" "$W/lmdb/mean.binaryproto" -- \
-            tools/finetune.sh --prototxt "$W/prototxt/train" --weights "$WEIGHTS" --mode "$FINETUNE_MODE" \
-            --out "$W/models/finetuned.caffemodel" "${GPU_OPTIONS[@]}"
-        if [[ $variants == yes ]]; then # the article's two other ways: only the last layer; it first, then all
-            step "$W/prototxt/train_variants" : "prototxt/$NETWORK" "$W/classes.csv" "$W/lmdb/val_lmdb" "$W/lmdb/mean.binaryproto" -- \
-                python -m tools.fill_prototxt --net "prototxt/$NETWORK" --out "$W/prototxt/train_variants" \
-                --train-lmdb "$W/lmdb/train_lmdb" --val-lmdb "$W/lmdb/val_lmdb" --mean "$W/lmdb/mean.binaryproto" \
-                --classes "$W/classes.csv" --snapshot-prefix "$W/snapshots_variants/vgg" --seed "$SEED" "${SOLVER_OPTIONS[@]}"
-            step "$W/models/finetuned_last.caffemodel" "$W/snapshots_variants" : "$W/prototxt/train_variants" "$WEIGHTS" "$W/lmdb/train_lmdb" -- \
-                tools/finetune.sh --prototxt "$W/prototxt/train_variants" --weights "$WEIGHTS" --mode last \
-                --out "$W/models/finetuned_last.caffemodel" "${GPU_OPTIONS[@]}"
-            step "$W/models/finetuned_two-phase.caffemodel" : "$W/models/finetuned_last.caffemodel" "$WEIGHTS" -- \
-                tools/finetune.sh --prototxt "$W/prototxt/train_variants" --weights "$WEIGHTS" --mode two-phase \
-                --out "$W/models/finetuned_two-phase.caffemodel" "${GPU_OPTIONS[@]}"
-        fi
-    }
-fi
-
-# ── Section 1, which layer: features of the layers, ranks, mAP. Section 6, test: the same after fine-tuning ──────────
-stage extract "Sections 1 and 6, features of ${LAYERS[*]}" && {
-    for model in "${MODELS[@]}"; do
-        step "$W/features/$model.h5" : "$W/prototxt/deploy.prototxt" "${WEIGHTS_OF[$model]}" "$DATABASE" "$GROUND_TRUTH" -- \
-            python -m eval.extract --deploy "$W/prototxt/deploy.prototxt" --weights "${WEIGHTS_OF[$model]}" --model "$model" \
-            --images "$DATABASE" --gt "$GROUND_TRUTH" --mean "$MEAN" --layers "${LAYERS[@]}" --out "$W/features/$model.h5" "${GPU_OPTIONS[@]}"
+# Sections 1 and 6: which layer, at 128 dimensions and others, before fine-tuning and after
+if stage extract "Sections 1 and 6, features of $LAYERS"; then
+    for model in $MODELS; do
+        weights=$(weights_of $model)
+        step makes "$FEATURES/$model.h5" from "$DEPLOY" "$weights" "$MEAN" "$DATABASE" "$GROUND_TRUTH" by \
+            python -m eval.extract --deploy "$DEPLOY" --weights "$weights" --model "$model" --mean "$MEAN" \
+            --images "$DATABASE" --gt "$GROUND_TRUTH" --layers $LAYERS --gpu "$GPUS" \
+            --out "$FEATURES/$model.h5"
     done
-}
-
-stage score "Sections 1 and 6, whitening, ranking, mAP by compute_ap" && {
-    for model in "${MODELS[@]}"; do
-        step "$W/ranks/$model" : "$W/features/$model.h5" "$GROUND_TRUTH" -- \
-            python -m eval.score "$W/features/$model.h5" --gt "$GROUND_TRUTH" --dims "${DIMS[@]}" --out "$W/ranks/$model"
-    done
-}
-
-# ── Section 2, from a map to a vector, and what the article claims of it; after score, as the claims read its figures ─
-if wants_table 3; then
-    stage representations "Section 2, SUM, AVE, MAX, MOP-CNN, CroW, R-MAC; what the claims need" && {
-        EXTRACT=(python -m eval.extract --weights "$WEIGHTS" --model pretrained --mean "$MEAN" "${GPU_OPTIONS[@]}")
-        SCORE=(python -m eval.score --gt "$GROUND_TRUTH" --dims "${MAP_DIMS[@]}" --query-expansion none linear)
-        net=$W/prototxt/deploy.prototxt
-
-        # what R-MAC's whitening and MOP-CNN's codebooks are learnt from
-        step "$W/learnt/maps" "$W/learnt/maps.h5" : "$net" "$WEIGHTS" "$LEARN_FROM" -- \
-            "${EXTRACT[@]}" --deploy "$net" --images "$LEARN_FROM" --sample "$LEARN_SAMPLE" --layers "${MAP_LAYERS[0]}" \
-            --pool rmac --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --keep-maps "$W/learnt/maps" --out "$W/learnt/maps.h5"
-        step "$W/learnt/rmac.npz" : "$W/learnt/maps" -- \
-            python -m eval.train_rmac "$W/learnt/maps/database/${MAP_LAYERS[0]}" --training-set "$LEARN_FROM_NAME" --out "$W/learnt/rmac.npz"
-        step "$W/learnt/windows.h5" : "$net" "$WEIGHTS" "$LEARN_FROM" -- \
-            "${EXTRACT[@]}" --deploy "$net" --images "$LEARN_FROM" --sample "$LEARN_SAMPLE" --layers fc7_relu7 \
-            --windows "$MOP_STEP" --out "$W/learnt/windows.h5"
-        step "$W/learnt/mop.npz" : "$W/learnt/windows.h5" -- \
-            python -m eval.train_mop "$W/learnt/windows.h5" --training-set "$LEARN_FROM_NAME" "${MOP_OPTIONS[@]}" --out "$W/learnt/mop.npz"
-
-        # every pooling of every map in one pass; at the network's own input size; at twice that; MOP-CNN
-        step "$W/features/pretrained_maps.h5" : "$net" "$WEIGHTS" "$DATABASE" "$GROUND_TRUTH" "$W/learnt/rmac.npz" -- \
-            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --gt "$GROUND_TRUTH" --layers "${MAP_LAYERS[@]}" --pool "$POOLINGS" \
-            --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --rmac-whitening "$W/learnt/rmac.npz" --out "$W/features/pretrained_maps.h5"
-        step "$W/features/pretrained_square.h5" : "$net" "$WEIGHTS" "$DATABASE" "$GROUND_TRUTH" -- \
-            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --gt "$GROUND_TRUTH" --layers "${MAP_LAYERS[0]}" \
-            --pool sum,average,max,crow,rmac --out "$W/features/pretrained_square.h5"
-        step "$W/features/pretrained_double.h5" : "$net" "$WEIGHTS" "$DATABASE" -- \
-            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --layers "${MAP_LAYERS[0]}" --side "$DOUBLE_SIDE" \
-            --pool sum,average --out "$W/features/pretrained_double.h5"
-        step "$W/features/pretrained_mop.h5" : "$net" "$WEIGHTS" "$DATABASE" "$GROUND_TRUTH" "$W/learnt/mop.npz" -- \
-            "${EXTRACT[@]}" --deploy "$net" --images "$DATABASE" --gt "$GROUND_TRUTH" --layers fc7_relu7 \
-            --mop "$W/learnt/mop.npz" --out "$W/features/pretrained_mop.h5"
-        step "$W/ranks/pretrained_fc" : "$W/features/pretrained.h5" "$GROUND_TRUTH" -- \
-            "${SCORE[@]}" --out "$W/ranks/pretrained_fc" "$W/features/pretrained.h5"
-        step "$W/ranks/pretrained_mop" : "$W/features/pretrained_mop.h5" "$GROUND_TRUTH" -- \
-            "${SCORE[@]}" --layers mop --out "$W/ranks/pretrained_mop" "$W/features/pretrained_mop.h5"
-        for name in maps square; do
-            step "$W/ranks/pretrained_$name" : "$W/features/pretrained_$name.h5" "$GROUND_TRUTH" -- \
-                "${SCORE[@]}" --out "$W/ranks/pretrained_$name" "$W/features/pretrained_$name.h5"
-        done
-
-        # the three wirings of ReLU and dropout, on some pictures
-        step "$W/prototxt/wirings" : "$net" -- python -m tools.wirings "$net" "$W/prototxt/wirings"
-        for wiring in own as_printed; do
-            step "$W/features/wiring_$wiring.h5" : "$W/prototxt/wirings" "$WEIGHTS" "$DATABASE" -- \
-                "${EXTRACT[@]}" --deploy "$W/prototxt/wirings/$wiring.prototxt" --images "$DATABASE" --sample 50 \
-                --layers fc6_relu6 fc6_drop6 fc7 fc7_relu7 fc7_drop7 prob --out "$W/features/wiring_$wiring.h5"
-        done
-        step "$W/features/wiring_in_place.h5" : "$W/prototxt/wirings" "$WEIGHTS" "$DATABASE" -- \
-            "${EXTRACT[@]}" --deploy "$W/prototxt/wirings/in_place.prototxt" --images "$DATABASE" --sample 50 \
-            --layers fc7 --overwritten --out "$W/features/wiring_in_place.h5"
-    }
 fi
-
-stage tables "Table 1, which layer; Table 2, what fine-tuning gains" && {
-    step "$W/results/table1.json" "$W/results/table1.md" : "$W/ranks/pretrained" -- \
-        python -m eval.tables --table 1 --pretrained "$W/ranks/pretrained/scores.json" --out "$W/results" --data-note "$DATA_NOTE"
-    wants_table 2 && step "$W/results/table2.json" "$W/results/table2.md" : "$W/ranks/pretrained" "$W/ranks/finetuned" -- \
-        python -m eval.tables --table 2 --pretrained "$W/ranks/pretrained/scores.json" \
-        --finetuned "$W/ranks/finetuned/scores.json" --out "$W/results" --data-note "$DATA_NOTE"
-    wants_table 3 && step "$W/results/table3.json" "$W/results/table3.md" : "$W"/ranks/pretrained_{fc,maps,square,mop} -- \
-        python -m eval.tables --table 3 --scores "$W"/ranks/pretrained_{fc,mop,square,maps}/scores.json \
-        --out "$W/results" --data-note "$DATA_NOTE"
-    wants_table 3 && step "$W/results/claims.json" "$W/results/claims.md" : "$W/features" "${MODELS[@]/#/$W/ranks/}" "$W"/ranks/pretrained_{fc,maps,square} -- \
-        python -m eval.claims --features "$W/features" --ranks "$W/ranks" --layer "${MAP_LAYERS[0]}" --dim "$COMPARE_AT" \
-        --out "$W/results" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
-}
-
-stage report "The report: the run as one page to look at" && {
-    wants_table 2 && step "$W/results/training.svg" "$W/results/training.csv" : "$W/models/finetuned.caffemodel" -- \
-        python -m tools.plot_log "${TRAINING_LOGS[@]}" --out "$W/results/training.svg" --csv "$W/results/training.csv"
-    step "$W/looks" : "$W/prototxt/deploy.prototxt" "${SHOWN_RANKS[@]}" "$DATABASE" -- \
-        python -m eval.keep_maps --deploy "$W/prototxt/deploy.prototxt" --weights "${SHOWN_WEIGHTS[@]}" --mean "$MEAN" \
-        --images "$DATABASE" --gt "$GROUND_TRUTH" --ranks "${SHOWN_RANKS[@]}" --out "$W/looks"
-    step "$W/report" : "$W/results" "$W/looks" "$profile_file" -- \
-        python -m eval.report "$W" --images "$DATABASE" --gt "$GROUND_TRUTH" --network "prototxt/$NETWORK" \
-        --profile "$profile_file" --out "$W/report"
-}
-
+if stage score "Sections 1 and 6, whitening, ranking, mAP by compute_ap"; then
+    for model in $MODELS; do
+        step makes "$RANKS/$model" from "$FEATURES/$model.h5" "$GROUND_TRUTH" by \
+            python -m eval.score "$FEATURES/$model.h5" --gt "$GROUND_TRUTH" --dims $DIMS --out "$RANKS/$model"
+    done
+fi
+if stage representations "Section 2, SUM, AVE, MAX, MOP-CNN, CroW, R-MAC; what the claims need"; then
+    source tools/run/recipes/representations.sh
+    source tools/run/recipes/wirings.sh
+fi
+if stage tables "Table 1, which layer; Table 2, what fine-tuning gains; Table 3 and the claims"; then
+    source tools/run/recipes/tables.sh
+fi
+if stage report "The report: the run as one page to look at"; then
+    source tools/run/recipes/report.sh
+fi
 end_stage
 summary
+exit
+}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-STAGES = ["setup", "data", "check", "augment", "rename", "split", "lmdb", "mean"]
+STAGES = ["setup", "data", "pretrain", "check", "augment", "rename", "split", "lmdb", "mean"]
 STAGES += ["prototxt", "finetune", "extract", "score", "representations", "tables", "report"]
 TRAINING = {"check", "augment", "rename", "split", "lmdb", "mean", "finetune"}
 
@@ -18,6 +18,10 @@ def run_all(*options: str, cwd: Path = ROOT, **more: str) -> subprocess.Complete
     return subprocess.run(
         [ROOT / "run_all.sh", *options], capture_output=True, text=True, cwd=cwd, env=environment, timeout=60
     )
+
+
+def stages_of(profile: str) -> list[str]:
+    return [stage for stage in STAGES if profile == "demo" or stage != "pretrain"]
 
 
 def stages_shown(output: str) -> list[str]:
@@ -34,7 +38,7 @@ def test_list_names_the_stages_in_order() -> None:
 def test_dry_run_prints_the_complete_plan(profile: str) -> None:
     done = run_all("--profile", profile, "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert [stage for stage in stages_shown(done.stdout) if stage in STAGES] == STAGES
+    assert [stage for stage in stages_shown(done.stdout) if stage in STAGES] == stages_of(profile)
     for command in (
         "eval.extract",
         "eval.score",
@@ -88,7 +92,7 @@ def test_variants_are_trained_extracted_and_scored() -> None:
     done = run_all("--variants", "--dry-run")
     assert done.returncode == 0, done.stderr
     commands = done.stdout.splitlines()
-    trained = [line.partition("--mode ")[2].split()[0] for line in commands if "tools/finetune.sh" in line]
+    trained = [line.partition("--mode ")[2].split()[0] for line in commands if "--mode " in line]
     assert trained == ["all", "last", "two-phase"]
     for model in ("pretrained", "finetuned", "finetuned_last", "finetuned_two-phase"):
         assert any("eval.extract" in line and f"--model {model} " in line for line in commands)
@@ -109,6 +113,21 @@ def test_variants_need_the_article_s_own_mode(tmp_path: Path) -> None:
         ("# a comment\nrm -rf x\n", ":2: expected NAME=value"),
         ("NUM_WANTED=$(touch made)\n", ":1: expected NAME=value"),
         ("NUM_WANTED=$OTHER\n", ":1: $OTHER names a setting that there is not"),
+        ('DATABASE="a$"\n', ':1: "a$" names a setting that there is not'),
+        ("FINETUNE_MODE=lastt\n", ":1: FINETUNE_MODE is one of: all last two-phase, not 'lastt'"),
+        ("COPIES_ANYWHERE=No\n", ":1: COPIES_ANYWHERE is one of: yes no, not 'No'"),
+        ("NUM_WANTED=abc\n", ":1: NUM_WANTED is a whole number from 1 up, not 'abc'"),
+        ("NUM_WANTED=0\n", ":1: NUM_WANTED is a whole number from 1 up, not '0'"),
+        ("TRAIN_SHARE=1.5\n", ":1: TRAIN_SHARE is a share between 0 and 1"),
+        ("NETWORK=vgg19\n", ":1: NETWORK is one of: demo vgg16, not 'vgg19'"),
+        ("DIMS='128 fulll'\n", ":1: DIMS is dimensions such as '128 full none', not '128 fulll'"),
+        ("BASE_LR=fast\n", ":1: BASE_LR is a learning rate such as 0.001, not 'fast'"),
+        ("LAYERS='fc6 fc9'\n", "the network vgg16 has no layer fc9; it has: data conv1_1"),
+        ("DATABASE=`touch made`\n", ":1: expected NAME=value"),
+        ("DATABASE=a b\n", ":1: expected NAME=value"),
+        ('DATABASE=~/"a b"\n', ":1: expected NAME=value"),
+        ("MEAN=104,117\n", ":1: MEAN is B,G,R (such as 104,117,123) or a mean file"),
+        ("export SEED=1\n", ":1: expected NAME=value"),
     ],
 )
 def test_a_profile_with_a_mistake_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -133,16 +152,67 @@ def test_a_profile_is_settings_not_a_script(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("made")) and not (ROOT / "made").exists()
 
 
+def own_data(folder: Path) -> None:
+    """What a profile of one's own names: class folders, photographs with ground truth, weights."""
+    for path in ("by place/here/a.jpg", "my photographs/b.jpg", "gt/x_1_query.txt", "w.caffemodel"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("x")
+    for kind in ("good", "ok", "junk"):
+        (folder / "gt" / f"x_1_{kind}.txt").write_text("b\n")
+
+
 def test_a_profile_of_ones_own_with_paths_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "my run").write_text(
-        'DATABASE="$HOME/my photographs"\nGROUND_TRUTH=gt # mine\nNUM_WANTED=12\n'
-    )
-    done = run_all("--profile", "my run", "--work", "somewhere else", "--dry-run", cwd=tmp_path)
+    own_data(tmp_path)
+    lines = [
+        "# mine\r",
+        f"TRAIN_PICTURES='{tmp_path}/by place'",
+        'DATABASE="$HOME/my photographs"',
+        'GROUND_TRUTH="~/gt" # mine',
+        "NUM_WANTED='12'",
+        "WEIGHTS=${HOME}/w.caffemodel",
+    ]
+    (tmp_path / "my run").write_text("\ufeff" + "\n".join(lines))
+    words = ("--profile", "my run", "--work", "somewhere else", "--dry-run")
+    done = run_all(*words, cwd=tmp_path, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert f"--images '{Path.home()}/my photographs'" in done.stdout
+    assert f"--images '{tmp_path}/my photographs' --gt {tmp_path}/gt" in done.stdout
     assert f"'{tmp_path}/somewhere else/results'" in done.stdout
     assert "--num-wanted 12" in done.stdout
     assert not (tmp_path / "somewhere else").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "printed"), [("-x", "./-x"), ("a$W", "'a$W/results'"), ("a'b", "'a'\\''b/results'")]
+)
+def test_any_name_will_do_for_the_work_folder(tmp_path: Path, typed: str, printed: str) -> None:
+    done = run_all("--work", typed, "--dry-run", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout
+
+
+def test_everything_wrong_is_said_at_once_and_in_the_dry_run_too(tmp_path: Path) -> None:
+    own_data(tmp_path)
+    (tmp_path / "gt" / "x_1_junk.txt").unlink()
+    (tmp_path / "w.caffemodel").unlink()
+    (tmp_path / "mine").write_text(
+        "NUM_WANTED=-1\nLAYERS=fc9\nTRAIN_PICTURES=$HOME/none\nDATABASE='$HOME'\nGROUND_TRUTH=~/gt\n"
+        "WEIGHTS=~/w.caffemodel\n"
+    )
+    for more in (["--dry-run"], [], ["--plan"]):
+        done = run_all("--profile", "mine", *more, cwd=tmp_path, HOME=str(tmp_path))
+        assert done.returncode == 1
+        assert done.stdout == ""
+        said = done.stderr.splitlines()
+        assert said[0] == "run_all: 6 things to mend before this can run:"
+        for words in (
+            "NUM_WANTED is a whole number",
+            "no layer fc9",
+            f"TRAIN_PICTURES: there is no folder {tmp_path}/none",
+            "DATABASE: there is no folder $HOME",
+            f"GROUND_TRUTH: {tmp_path}/gt lacks x_1_junk.txt",
+            f"WEIGHTS: there is no file {tmp_path}/w.caffemodel",
+        ):
+            assert any(words in line for line in said), words
 
 
 def test_a_folder_with_other_files_is_not_taken_for_work(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ Runs `caffe train` on DIR/solver.prototxt (written by tools.fill_prototxt) and p
   --weights   the pre-trained caffemodel; without it training starts from the prototxt's fillers
   --mode      all: every layer (the article's default); last: only the renamed last layer, all others frozen;
               two-phase: first last, then all
-  --gpu       as `caffe train -gpu`
+  --gpu       as `caffe train -gpu`, or none
 Caffe's log goes to DIR/log.txt (log_last.txt in the phase that trains the last layer). After an interruption the same
 command goes on from the newest whole snapshot. Ctrl-C and kill let Caffe write a snapshot first.
 Example: tools/finetune.sh --prototxt work/demo/prototxt/train --weights work/demo/data/pretrained.caffemodel --out m.caffemodel
@@ -35,6 +35,7 @@ while (($#)); do
     esac
     shift
 done
+[[ $gpu != none ]] || gpu=""
 [[ -n $prototxt && -n $out ]] || die "--prototxt and --out are needed (see --help)"
 [[ $mode =~ ^(all|last|two-phase)$ ]] || die "--mode takes all, last or two-phase, not $mode"
 [[ -z $weights || -f $weights ]] || die "--weights $weights is not a file (Caffe takes a file, not an address)"

@@ -10,6 +10,7 @@ and then behaves as all others do: one sentence on stderr for what went wrong, a
 """
 
 import argparse
+import ctypes
 import errno
 import hashlib
 import os
@@ -29,7 +30,7 @@ PART = ".part"
 takes such a name for a picture's."""
 LINE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between a program's first lines of progress in a log; the last one stays."""
-LIVE_SECONDS = 0.5
+LIVE_SECONDS = 1.0
 LIVE = "PROGRESS_LIVE"
 """Set by run_all.sh where somebody watches: lines come often, and are drawn as one bar that moves."""
 
@@ -125,7 +126,9 @@ def positive_int(text: str) -> int:
 
 
 def gpu_list(text: str) -> list[int]:
-    """An argparse type: numbers of GPUs such as 0,1, each once."""
+    """An argparse type: numbers of GPUs such as 0,1, each once; `none` for the CPU."""
+    if text == "none":
+        return []
     numbers = text.split(",")
     if not all(number.isascii() and number.isdecimal() for number in numbers) or len(set(numbers)) < len(
         numbers
@@ -143,17 +146,24 @@ def dimension(text: str) -> str:
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
+def written_beside(path: Path, *, one_of_many: bool = False) -> Iterator[Path]:
     """Give a temporary path in the same folder; what is written there takes path's place if all went well.
 
     The file that had the name is replaced, never written to: it may be a hard link to somebody's original.
-    The folder is made. Raises OSError, with the file's name where the system left it out (a full disk).
+    The folder is made. What takes the place is on the disk before it does, also through a power cut; but for
+    `one_of_many`, as waiting for the disk at each of half a million pictures takes hours: who writes those
+    looks at their ends when it goes on.
+    Raises OSError, with the file's name where the system left it out (a full disk).
     """
     part = path.with_name(f".{path.name}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
+        if not one_of_many:
+            to_disk(part)
         part.replace(path)
+        if not one_of_many:
+            to_disk(path.parent)
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -172,17 +182,39 @@ def write_text(path: Path, text: str) -> None:
 def folder_beside(path: Path) -> Iterator[Path]:
     """Give a new folder beside path, which takes path's place if all went well and is removed if not.
 
-    Raises OSError.
+    All that is in it is on the disk before it takes the place. Raises OSError.
     """
     part = path.with_name(f"{path.name}{PART}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
+        all_to_disk(part)
         shutil.rmtree(path, ignore_errors=True)
         part.replace(path)
+        to_disk(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def all_to_disk(folder: Path) -> None:
+    """Wait until everything written to the folder's file system is on the disk (syncfs). Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

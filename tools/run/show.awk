@@ -1,5 +1,6 @@
 # What a person sees of a stage: its log (which keeps every line) without Caffe's own set-up lines.
-# With -v live=1 counts such as "augment: 120/800" become one line that moves, with a bar; Caffe's iterations too.
+# With -v live=1 counts such as "augmenting: 120/800, 12 s, 10/s" become one line that moves, with a bar where the end is
+# known; Caffe's iterations too.
 function status(text) { printf "\r\033[K%s", text; open = 1; fflush() }
 function line(text) { if (open) printf "\r\033[K"; open = 0; print text; fflush() }
 function bar(done, all,    i, s) {
@@ -10,12 +11,13 @@ function clock(s) { return sprintf("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60
 
 match($0, /max_iter: [0-9]+/) { max_iter = substr($0, RSTART + 10, RLENGTH - 10) }
 
-live && /^[a-z_ -]+: [0-9]+\/[0-9]+/ {
-    split($0, words, ": "); split(words[2], counts, /[\/ ,]/)
-    if (counts[2] > 0) { status(bar(counts[1], counts[2]) " " $0); next }
+live && match($0, /: [0-9]+(\/[0-9]+)?( MB)?, [0-9]+ s, /) {
+    split(substr($0, RSTART + 2), counts, /[\/ ,]/)
+    status((counts[2] > 0 ? bar(counts[1], counts[2]) " " : "") $0)
+    next
 }
 
-/^ +@ +0x/ || /^\*\*\* Check failure stack trace/ { next }
+/^ +@ +0x/ || /^\*\*\* Check failure stack trace/ || /^\*\*\* Aborted at/ || /^PC: @/ { next }
 /^[IWEF][0-9]+ / { dump = /from parameters:/ }
 dump { next }
 

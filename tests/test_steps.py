@@ -14,11 +14,13 @@ HEAD = """
 set -euo pipefail
 cd "$(dirname "$0")"
 ln -sfn "{root}/tools" tools
-source tools/run/stages.sh
+for part in options stages steps; do source tools/run/$part.sh; done
 STAGES=(one two)
-W=work first=0 last=1 dry_run=${{DRY_RUN:-no}} force=${{FORCE:-no}} run_options=(--profile p)
+W=${{WORK:-work}} DATA_DIR=data SOURCE=made first=0 last=1 dry_run=${{DRY_RUN:-no}} force=${{FORCE:-no}}
+table=0 typed=(--profile p)
+declare -A given_environment=()
 die() {{ echo "die: $*" >&2; exit 1; }}
-mkdir -p work/.steps
+mkdir -p "$W/.steps"
 trap 'interrupted INT' INT
 trap 'interrupted TERM' TERM
 """
@@ -37,8 +39,9 @@ def run(path: Path, **environment: str) -> subprocess.CompletedProcess:
 
 
 TWO_STEPS = """
-stage one "The first" && step "$W/a" : in -- bash -c 'echo ran >>count; cp in "$0"' "$W/a"
-stage two "The second" && step "$W/b" : "$W/a" -- bash -c 'echo ran >>count; cp "$0" "$1"' "$W/a" "$W/b"
+stage one "The first" && step makes "$W/a" from in by bash -c 'echo ran >>count; cp in "$0"' "$W/a"
+stage two "The second" && step makes "$W/b" from "$W/a" by \\
+    bash -c 'echo ran >>count; cp "$0" "$1"' "$W/a" "$W/b"
 """
 
 
@@ -81,8 +84,10 @@ def test_a_database_that_was_only_read_runs_nothing_again(tmp_path: Path) -> Non
     path = script(
         tmp_path,
         """
-stage one "x" && step "$W/train" "$W/val" : -- bash -c 'mkdir -p work/{train,val}; touch work/val/lock'
-stage two "x" && step "$W/b" : "$W/val" -- bash -c 'echo ran >>count; echo r >>work/val/lock; touch work/b'
+stage one "x" && step makes "$W/train" "$W/val" by \\
+    bash -c 'mkdir -p work/{train,val}; touch work/val/lock.mdb'
+stage two "x" && step makes "$W/b" from "$W/val" by \\
+    bash -c 'echo ran >>count; echo r >>work/val/lock.mdb; touch work/b'
 """,
     )
     run(path)
@@ -121,7 +126,7 @@ def test_printed_commands_can_be_pasted(tmp_path: Path) -> None:
     words = ["it's", "a b", '"q"', "$HOME", "", "plain/path.txt"]
     (tmp_path / "words").write_text("\n".join(words))
     path = script(
-        tmp_path, 'mapfile -t words <words; stage one x && step "$W/a" : -- printf "%s;" "${words[@]}"'
+        tmp_path, 'mapfile -t words <words; stage one x && step makes "$W/a" by printf "%s;" "${words[@]}"'
     )
     printed = run(path, DRY_RUN="yes").stdout.splitlines()[-1]
     pasted = subprocess.run(["bash", "-c", printed], capture_output=True, text=True, check=True).stdout
@@ -132,27 +137,27 @@ def test_a_failing_stage_stops_the_run_and_says_how_to_go_on(tmp_path: Path) -> 
     path = script(
         tmp_path,
         """
-stage one "x" && step "$W/a" : -- bash -c 'echo why it failed >&2; exit 7'
-stage two "x" && step "$W/b" : -- touch "$W/b"
+stage one "x" && step makes "$W/a" by bash -c 'echo why it failed >&2; exit 7'
+stage two "x" && step makes "$W/b" by touch "$W/b"
 """,
     )
     done = run(path)
     assert done.returncode == 1
     assert "stage one failed (exit 7)" in done.stderr
     assert "    why it failed" in done.stderr
-    assert "--profile p --from one" in done.stderr
+    assert f"to go on from there: {path} --profile p" in done.stderr
     assert not (tmp_path / "work/b").exists()
     assert "why it failed" in (tmp_path / "work/logs/one.log").read_text()
 
 
 def test_a_missing_input_is_a_sentence(tmp_path: Path) -> None:
-    done = run(script(tmp_path, 'stage one "x" && step "$W/a" : nowhere -- touch "$W/a"'))
+    done = run(script(tmp_path, 'stage one "x" && step makes "$W/a" from nowhere by touch "$W/a"'))
     assert done.returncode == 1
     assert done.stderr.strip() == "die: nowhere does not exist"
 
 
 SLOW = """
-stage one "x" && step "$W/a" : in -- bash -c '
+stage one "x" && step makes "$W/a" from in by bash -c '
     mkdir -p work/a; echo "found: $(ls work/a)" >>seen; touch work/a/half
     [[ -f fast ]] || sleep 30
     touch work/a/whole'
@@ -167,6 +172,7 @@ def test_a_stopped_step_is_not_done_and_goes_on(tmp_path: Path, number: int, sta
     deadline = time.monotonic() + 20
     while not (tmp_path / "work/a/half").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    time.sleep(0.3)  # until it sleeps: a shell that is about to start a command passes SIGINT over
     process.send_signal(number)
     process.communicate(timeout=20)
     assert process.returncode == status
@@ -186,7 +192,7 @@ def test_a_stopped_step_is_waited_for_and_has_its_last_words(
     """As Caffe, which writes a snapshot first."""
     command = """bash -c 'trap "sleep 1; echo last words; touch written; exit" INT TERM
         touch begun; while :; do sleep 0.1; done'"""
-    path = script(tmp_path, f'stage one "x" && step "$W/a" : -- {command}')
+    path = script(tmp_path, f'stage one "x" && step makes "$W/a" by {command}')
     process = subprocess.Popen(["bash", path], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
@@ -212,7 +218,7 @@ def test_what_another_setting_left_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_inputs_of_the_user_are_never_removed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/photo").touch()
-    path = script(tmp_path, 'stage one "x" && step mine : -- touch mine/more')
+    path = script(tmp_path, 'stage one "x" && step makes mine by touch mine/more')
     run(path)
     run(path, FORCE="yes")
     assert (tmp_path / "mine/photo").exists()
@@ -222,9 +228,129 @@ def test_inputs_of_the_user_are_never_removed(tmp_path: Path) -> None:
 def test_what_no_step_has_made_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / "work/a").mkdir(parents=True)
     (tmp_path / "work/a/photo").touch()
-    run(script(tmp_path, 'stage one "x" && step "$W/a" : -- touch work/a/more'))
+    run(script(tmp_path, 'stage one "x" && step makes "$W/a" by touch work/a/more'))
     assert (tmp_path / "work/a/photo").exists()
     assert (tmp_path / "work/a/more").exists()
+
+
+def aside(folder: Path) -> dict[str, str]:
+    """What was moved aside in a work folder, by its name there."""
+    moved = [
+        path for path in (folder / "work" / "aside").rglob("*") if path.is_file() and path.suffix != ".ran"
+    ]
+    return {path.relative_to(folder / "work" / "aside").parts[1]: path.read_text() for path in moved}
+
+
+def test_what_a_setting_makes_stale_is_moved_aside_not_removed(two_steps: Path, tmp_path: Path) -> None:
+    run(two_steps)
+    (tmp_path / "in").write_text("longer")
+    done = run(two_steps)
+    assert aside(tmp_path) == {"a": "x", "b": "x"}
+    assert done.stdout.count("moved aside: work/aside/") == 2
+    run(two_steps, FORCE="yes")
+    assert sorted(
+        path.name for path in (tmp_path / "work/aside").rglob("[ab]*") if path.suffix != ".ran"
+    ) in (
+        ["a", "a", "b", "b"],
+        ["a", "a_", "b", "b_"],  # within one second
+    )
+
+
+def test_the_machine_s_options_stale_nothing(tmp_path: Path) -> None:
+    body = """
+stage one "x" && step writes "$W/net" from net.prototxt by \\
+    bash -c 'echo ran >>count; echo "$1" >work/net' - --gpu {gpu}
+stage two "x" && step makes "$W/b" from "$W/net" by \\
+    bash -c 'echo ran >>count; touch work/b' - --jobs {jobs} --gpu {gpu}
+"""
+    (tmp_path / "net.prototxt").write_text('name: "n" # as it was\n')
+    run(script(tmp_path, body.format(gpu="0,1", jobs=2)))
+    assert times_run(tmp_path) == 2
+    run(script(tmp_path, body.format(gpu="0,1", jobs=7)))
+    assert times_run(tmp_path) == 2
+    run(
+        script(tmp_path, body.format(gpu="0", jobs=7))
+    )  # a text is written again, and what was made of it stays
+    assert times_run(tmp_path) == 3
+    (tmp_path / "net.prototxt").write_text('# why\nname: "n"\n\n')
+    run(script(tmp_path, body.format(gpu="0", jobs=7)))
+    assert times_run(tmp_path) == 3
+    (tmp_path / "net.prototxt").write_text('name: "m"\n')
+    run(script(tmp_path, body.format(gpu="0", jobs=7)))
+    assert times_run(tmp_path) == 5
+
+
+def test_a_copy_of_everything_goes_on_where_it_was(two_steps: Path, tmp_path: Path) -> None:
+    """A fresh clone, a rebuilt image, `cp -r` give every file another time."""
+    run(two_steps)
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    assert run(two_steps).stdout.count("nothing changed") == 2
+    assert times_run(tmp_path) == 2
+
+
+def test_a_work_folder_may_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("x")
+    path = script(tmp_path, TWO_STEPS)
+    run(path, WORK=str(tmp_path / "here"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    run(path, WORK=str(tmp_path / "there"))
+    assert times_run(tmp_path) == 2
+
+
+def test_an_input_edited_in_place_counts_though_its_size_is_the_same(two_steps: Path, tmp_path: Path) -> None:
+    run(two_steps)
+    (tmp_path / "in").write_text("y")
+    run(two_steps)
+    assert (tmp_path / "work/b").read_text() == "y"
+
+
+def test_other_contents_of_what_a_step_makes_stale_what_is_made_of_it(tmp_path: Path) -> None:
+    """As a network trained once more: the same command, other weights."""
+    path = script(
+        tmp_path,
+        """
+stage one "x" && step makes "$W/a" by bash -c 'echo $RANDOM$RANDOM >work/a'
+stage two "x" && step makes "$W/b" from "$W/a" by cp "$W/a" "$W/b"
+""",
+    )
+    run(path)
+    (tmp_path / "work/a").unlink()
+    run(path)
+    assert (tmp_path / "work/b").read_text() == (tmp_path / "work/a").read_text()
+
+
+@pytest.mark.parametrize("change", ["echo more >>in", "rm in"])
+def test_an_input_that_changes_during_a_step_is_noticed(tmp_path: Path, change: str) -> None:
+    (tmp_path / "in").write_text("x")
+    path = script(
+        tmp_path, f"""stage one "x" && step makes "$W/a" from in by bash -c 'cp in work/a; {change}'"""
+    )
+    done = run(path)
+    assert done.returncode == 1
+    assert "what one reads has changed while it was at work" in done.stderr
+    assert not (tmp_path / "work/.steps/a.done").exists()
+
+
+def test_a_command_that_makes_nothing_has_failed(tmp_path: Path) -> None:
+    done = run(script(tmp_path, 'stage one "x" && step makes "$W/a" by true'))
+    assert done.returncode == 1
+    assert "has not made work/a" in done.stderr
+
+
+def test_a_stop_between_marks_and_outputs_takes_no_half_for_whole(two_steps: Path, tmp_path: Path) -> None:
+    """Every state that a stop can leave: marks go before outputs do, and come after them."""
+    run(two_steps)
+    steps = tmp_path / "work/.steps"
+    whole = {path.name: path.read_text() for path in steps.iterdir() if path.is_file()}
+    (steps / "a.begun").write_text("stale\n")  # stopped before a's mark went
+    run(two_steps)
+    assert times_run(tmp_path) == 2
+    (steps / "a.done").unlink()  # stopped before a itself was moved
+    (tmp_path / "work/a").write_text("half of another")
+    run(two_steps)
+    assert (tmp_path / "work/b").read_text() == "x" and aside(tmp_path)["a"] == "half of another"
+    assert {path.name for path in steps.iterdir() if path.is_file()} == set(whole)
 
 
 CAFFE_LOG = """\
@@ -235,7 +361,7 @@ I1122 06:00:00.123456  4242 net.cpp:84] Creating Layer conv1_1
 I1122 06:00:01.123456  4242 solver.cpp:239] Iteration 10 (5 iter/s, 2s/10 iters), loss = 1.5
 I1122 06:00:01.123456  4242 solver.cpp:426]     Test net output #0: accuracy = 0.25
 W1122 06:00:01.123456  4242 data.cpp:1] something to know
-extract: 3/12
+extracting: 3/12, 4 s, 0.8/s
 done
 """
 
@@ -256,7 +382,7 @@ def test_a_pipe_gets_plain_lines_without_caffes_set_up() -> None:
         "Iteration 10 (5 iter/s, 2s/10 iters), loss = 1.5",
         "Test net output #0: accuracy = 0.25",
         "something to know",
-        "extract: 3/12",
+        "extracting: 3/12, 4 s, 0.8/s",
         "done",
     ]
     assert "Creating Layer" not in shown()
@@ -266,5 +392,5 @@ def test_a_pipe_gets_plain_lines_without_caffes_set_up() -> None:
 def test_a_terminal_gets_a_bar_and_the_time_left() -> None:
     live = shown(live="1")
     assert "training: 10/50, loss 1.5, 0:00:08 left" in live  # 40 iterations at 5 a second
-    assert "━━━━━━──────────────────" + " extract: 3/12" in live
+    assert "━━━━━━──────────────────" + " extracting: 3/12, 4 s" in live
     assert live.endswith("done\n")

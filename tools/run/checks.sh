@@ -1,0 +1,86 @@
+# shellcheck shell=bash disable=SC2154 # settings and options are the caller's
+# What can be checked before work starts: every problem at once, in the profile's own words.
+
+check_run() {
+    check_environment
+    [[ $variants == no || $FINETUNE_MODE == all ]] ||
+        problem "--variants compares FINETUNE_MODE=all with the other two; $profile_file has FINETUNE_MODE=$FINETUNE_MODE"
+    check_layers
+    [[ $SOURCE != own ]] || check_own_data
+    [[ $SOURCE != download || $dry_run == yes ]] || check_downloads
+    report_problems
+}
+
+# what was found so far, one sentence a line; ends the run where there is anything
+report_problems() {
+    ((${#PROBLEMS[@]})) || return 0
+    ((${#PROBLEMS[@]} == 1)) || echo "run_all: ${#PROBLEMS[@]} things to mend before this can run:" >&2
+    local one
+    for one in "${PROBLEMS[@]}"; do echo "run_all: $one" >&2; done
+    exit 1
+}
+
+check_environment() { # every program would say so, and go on with all cores
+    local name
+    for name in OMP_NUM_THREADS OPENBLAS_NUM_THREADS; do
+        [[ ${!name:-1} =~ ^[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*$ ]] || problem "$name must be a number of threads, not ${!name}"
+    done
+}
+
+check_layers() {
+    local layer deploy=prototxt/$NETWORK/deploy.prototxt
+    for layer in $LAYERS $MAP_LAYERS; do
+        blobs_of "$deploy" | grep -qxF -- "$layer" ||
+            problem "LAYERS or MAP_LAYERS: the network $NETWORK has no layer $layer; it has: $(blobs_of "$deploy" | paste -sd' ')"
+    done
+}
+
+blobs_of() { grep -oE "top: *['\"][^'\"]+" "$1" | sed "s/.*['\"]//" | awk '!seen[$0]++'; }
+
+check_own_data() {
+    local name
+    [[ -n $TRAIN_PICTURES || -n $DATABASE ]] ||
+        problem "$profile_file names no pictures: TRAIN_PICTURES (class folders) or DATABASE (pictures to search in)"
+    for name in TRAIN_PICTURES DATABASE GROUND_TRUTH LEARN_FROM; do
+        if [[ -n ${!name} && ! -d ${!name} ]]; then problem "$name: there is no folder ${!name}"; fi
+    done
+    if [[ -d $TRAIN_PICTURES && -z $(find -L "$TRAIN_PICTURES" -mindepth 2 -type f ! -name '.*' -print -quit) ]]; then
+        problem "TRAIN_PICTURES: $TRAIN_PICTURES has no class folders with pictures in them"
+    fi
+    if fine_tunes && [[ -z $TRAIN_PICTURES ]]; then
+        problem "TRAIN_PICTURES is not set, and fine-tuning needs class folders (--table 1 goes without)"
+    fi
+    if [[ -n $DATABASE && -z $GROUND_TRUTH ]]; then
+        problem "GROUND_TRUTH is not set: DATABASE is searched by its queries (with TRAIN_PICTURES alone both are made of" \
+            "photographs held out)"
+    elif [[ -n $GROUND_TRUTH && -z $DATABASE ]]; then
+        problem "DATABASE is not set: GROUND_TRUTH needs the pictures that it judges"
+    fi
+    if [[ -d $GROUND_TRUTH ]]; then check_ground_truth; fi
+    if [[ -z $WEIGHTS ]]; then
+        problem "WEIGHTS is not set: the pre-trained caffemodel of $NETWORK (python -m data_prep.fetch vgg16 gets VGG16's)"
+    elif [[ ! -f $WEIGHTS ]]; then
+        problem "WEIGHTS: there is no file $WEIGHTS"
+    fi
+    if [[ $MEAN == */* || $MEAN == *.binaryproto ]] && [[ ! -f $MEAN && $MEAN != "$W"/* ]]; then
+        problem "MEAN: there is no file $MEAN"
+    fi
+}
+
+check_ground_truth() {
+    local query lacking=()
+    for query in "$GROUND_TRUTH"/*_query.txt; do
+        [[ -e $query ]] || { problem "GROUND_TRUTH: $GROUND_TRUTH has no query (NAME_query.txt)" && return; }
+        for kind in good ok junk; do
+            [[ -f ${query%_query.txt}_$kind.txt ]] || lacking+=("$(basename "${query%_query.txt}_$kind.txt")")
+        done
+    done
+    ((${#lacking[@]} == 0)) || problem "GROUND_TRUTH: $GROUND_TRUTH lacks ${lacking[*]:0:5}"
+}
+
+check_downloads() {
+    if fine_tunes && [[ $TRAINING_SET == own && ! -d $TRAIN_PICTURES && ! -f $LANDMARK_URLS ]]; then
+        problem "TRAIN_PICTURES: there are no class folders at $TRAIN_PICTURES, and no list of addresses at" \
+            "$LANDMARK_URLS; Table 1 works without (--table 1)"
+    fi
+}

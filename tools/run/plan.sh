@@ -1,0 +1,3 @@
+# shellcheck shell=bash
+show_plan() { :; }
+check_room() { :; }

@@ -1,0 +1,115 @@
+# shellcheck shell=bash disable=SC2153,SC2154 # W, DATA_DIR and the settings are the caller's
+# Reads a profile: NAME=value lines and comments, nothing that would be run. What is wrong is gathered in PROBLEMS, all
+# of it, so that a person mends a profile once.
+
+PROBLEMS=()
+
+problem() { PROBLEMS+=("$*"); }
+
+# read_settings FILE: its values over those that are there
+read_settings() {
+    local line number=0 name value quote
+    local form='^[[:space:]]*([A-Za-z_]+)=(.*)$'
+    while IFS= read -r line || [[ -n $line ]]; do
+        number=$((number + 1)) line=${line%$'\r'}
+        ((number > 1)) || line=${line#$'\xEF\xBB\xBF'} # a byte-order mark, as some editors write it
+        [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
+        if ! [[ $line =~ $form ]]; then
+            problem "$1:$number: expected NAME=value, found: $line"
+            continue
+        fi
+        name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
+        if ! unquoted "$value"; then
+            problem "$1:$number: expected NAME=value, NAME=\"value\" or NAME='value', found: $line"
+        elif [[ ! -v KIND_OF[$name] ]]; then
+            problem "$1:$number: no setting is called $name; there are: $(named_settings)"
+        elif [[ $quote == "'" ]]; then
+            take "$name" "$value" "$1:$number"
+        elif expanded "$value"; then
+            take "$name" "$value" "$1:$number"
+        else
+            problem "$1:$number: ${line#*=} names a setting that there is not ('single quotes' keep a \$ as it is)"
+        fi
+    done <"$1"
+}
+
+named_settings() { printf '%s\n' "${!KIND_OF[@]}" | sort | paste -sd' '; }
+
+# unquoted TEXT: sets value, and quote to what it stood in; false where a comment is all that may follow and doesn't
+unquoted() {
+    local rest='[[:space:]]*(#.*)?$'
+    local double='^"([^"\`]*)"'"$rest" single="^'([^']*)'$rest" bare='^([^]["`'"'"'\(){}<>|;&*?[:space:]]*)'"$rest"
+    quote=""
+    if [[ $1 =~ $double ]]; then quote='"' value=${BASH_REMATCH[1]}
+    elif [[ $1 =~ $single ]]; then quote="'" value=${BASH_REMATCH[1]}
+    elif [[ $1 =~ $bare ]]; then value=${BASH_REMATCH[1]}
+    else return 1; fi
+}
+
+# expanded TEXT: sets value to it with ~ at its beginning and every $NAME of a setting, $W, $DATA_DIR or $HOME replaced
+expanded() {
+    local left=$1 name
+    value=""
+    if [[ $left =~ ^~(/|$) ]]; then value=$HOME left=${left:1}; fi
+    while [[ $left == *\$* ]]; do
+        value+=${left%%\$*} left=${left#*\$}
+        [[ $left =~ ^([A-Za-z_]+)|^\{([A-Za-z_]+)\} ]] || return 1
+        name=${BASH_REMATCH[1]}${BASH_REMATCH[2]}
+        [[ -v KIND_OF[$name] || $name =~ ^(W|DATA_DIR|HOME)$ ]] || return 1
+        value+=${!name-} left=${left:${#BASH_REMATCH[0]}}
+    done
+    value+=$left
+}
+
+# take NAME VALUE WHERE: the setting, if it is what it may be
+take() {
+    local may
+    if may=$(why_not "$2" "${KIND_OF[$1]}"); then
+        printf -v "$1" '%s' "$2"
+    else
+        problem "$3: $1 is $may, not '$2'"
+    fi
+}
+
+# why_not VALUE KIND: false, and what it may be in words, where the value is none of this kind
+why_not() {
+    local value=$1 kind=$2 word
+    local number='^[1-9][0-9]{0,8}$'
+    [[ $kind != *\? || -n $value ]] || return 0
+    case ${kind%\?} in
+        path | text) ;;
+        words) [[ $value =~ ^[A-Za-z0-9_/.-]+( +[A-Za-z0-9_/.-]+)*$ || -z $value ]] || { echo "names parted by blanks" && return 1; } ;;
+        mean)
+            [[ -z $value || $value == */* || $value == *.* || -e $value || $value =~ ^[0-9.]+,[0-9.]+,[0-9.]+$ ]] ||
+                { echo "B,G,R (such as 104,117,123) or a mean file" && return 1; }
+            ;;
+        number) [[ $value =~ $number ]] || { echo "a whole number from 1 up" && return 1; } ;;
+        count) [[ $value =~ ^(0|[1-9][0-9]{0,8})$ ]] || { echo "a whole number from 0 up" && return 1; } ;;
+        share) [[ $value =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || { echo "a share between 0 and 1, such as 0.6" && return 1; } ;;
+        rate) [[ $value =~ ^[0-9]*\.?[0-9]+(e-?[0-9]+)?$ ]] || { echo "a learning rate such as 0.001" && return 1; } ;;
+        dims)
+            for word in $value; do
+                [[ $word =~ ^(full|none)$ || $word =~ $number ]] ||
+                    { echo "dimensions such as '128 full none'" && return 1; }
+            done
+            ;;
+        network) [[ -f prototxt/$value/deploy.prototxt ]] || { echo "one of: $(networks)" && return 1; } ;;
+        *) [[ "|$kind|" == *"|$value|"* && -n $value ]] || { echo "one of: ${kind//|/ }" && return 1; } ;;
+    esac
+}
+
+networks() { (cd prototxt && for one in */deploy.prototxt; do echo "${one%/*}"; done | paste -sd' '); }
+
+# read_profile FILE: every setting from its default, its network's file, and the profile; a network named there counts
+read_profile() {
+    local name network
+    for name in "${!DEFAULT_OF[@]}"; do printf -v "$name" '%s' "${DEFAULT_OF[$name]}"; done
+    [[ -f $1 && -r $1 ]] || die "$1 can't be read"
+    read_settings "$1"
+    network=$NETWORK
+    if [[ -f prototxt/$network/settings ]]; then
+        PROBLEMS=()
+        read_settings "prototxt/$network/settings"
+        read_settings "$1"
+    fi
+}

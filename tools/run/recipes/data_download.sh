@@ -1,0 +1,9 @@
+# shellcheck shell=bash disable=SC2154 # settings and names are run_all.sh's
+# The article's data from the internet: Oxford5k with its ground truth, VGG16, and pictures to fine-tune on.
+step makes "$DATABASE" by python -m data_prep.fetch oxford5k-images --out "$DATABASE"
+step makes "$GROUND_TRUTH" by python -m data_prep.fetch oxford5k-gt --out "$GROUND_TRUTH"
+step makes "$WEIGHTS" by python -m data_prep.fetch vgg16 --out "$WEIGHTS"
+if fine_tunes; then
+    step makes "$TRAIN_PICTURES" by \
+        python -m data_prep.fetch landmarks --urls "$LANDMARK_URLS" --out "$TRAIN_PICTURES"
+fi

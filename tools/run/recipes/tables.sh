@@ -1,0 +1,22 @@
+# shellcheck shell=bash disable=SC2154 # settings and names are run_all.sh's
+# Our figures beside the article's, and its claims.
+if ((table == 0 || table == 1)); then
+    step makes "$RESULTS/table1.json" "$RESULTS/table1.md" from "$RANKS/pretrained" by \
+        python -m eval.tables --table 1 --pretrained "$RANKS/pretrained/scores.json" --out "$RESULTS" \
+        --data-note "$DATA_NOTE"
+fi
+if fine_tunes; then
+    step makes "$RESULTS/table2.json" "$RESULTS/table2.md" from "$RANKS/pretrained" "$RANKS/finetuned" by \
+        python -m eval.tables --table 2 --pretrained "$RANKS/pretrained/scores.json" \
+        --finetuned "$RANKS/finetuned/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE"
+fi
+if compares_representations; then
+    step makes "$RESULTS/table3.json" "$RESULTS/table3.md" \
+        from "$RANKS/pretrained_fc" "$RANKS/pretrained_mop" "$RANKS/pretrained_square" "$RANKS/pretrained_maps" by \
+        python -m eval.tables --table 3 --scores "$RANKS/pretrained_fc/scores.json" \
+        "$RANKS/pretrained_mop/scores.json" "$RANKS/pretrained_square/scores.json" \
+        "$RANKS/pretrained_maps/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE"
+    step makes "$RESULTS/claims.json" "$RESULTS/claims.md" from "$FEATURES" "$RANKS" by \
+        python -m eval.claims --features "$FEATURES" --ranks "$RANKS" --layer "${MAP_LAYERS%% *}" \
+        --dim "$COMPARE_AT" --out "$RESULTS" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
+fi

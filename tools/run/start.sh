@@ -1,0 +1,82 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2155 # what is set here is run_all.sh's
+# Everything before run_all.sh's first stage: options, profile, checks, the work folder, Caffe and its GPUs.
+invoked_from=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
+for part in options settings profile checks stages steps lock plan summary; do
+    # shellcheck source=/dev/null
+    source "tools/run/$part.sh"
+done
+
+declare -A given_environment=()
+for name in WORK_DIR DATA_DIR CAFFE_PREFIX CAFFE_VENV; do given_environment[$name]=${!name-}; done
+
+STAGES=(setup data pretrain check augment rename split lmdb mean prototxt finetune extract score representations tables
+    report)
+SOURCE=made table=0 # for --help, whatever the profile
+read_options "$@"
+
+profile_file=profiles/$profile
+[[ -f $profile_file ]] || profile_file=$(path_of "$profile")
+[[ -f $profile_file ]] || die "there is no profile $profile; shipped: $(cd profiles && echo *)"
+[[ -n $work ]] && W=$(path_of "$work") || W=${WORK_DIR:-work}/$(basename -- "$profile_file")
+DATA_DIR=${DATA_DIR:-work/data}
+CAFFE_PREFIX=${CAFFE_PREFIX:-$PWD/.caffe}
+export PYTHONUNBUFFERED=1
+! on_terminal || export PROGRESS_LIVE=1
+
+read_profile "$profile_file"
+if [[ $listed == yes ]]; then
+    stages_shown | tr ' ' '\n'
+    exit
+fi
+check_run
+
+MODELS=pretrained
+! fine_tunes || MODELS+=" finetuned"
+[[ $variants == no ]] || MODELS+=" finetuned_last finetuned_two-phase"
+[[ -n $LEARN_FROM ]] || LEARN_FROM=$DATABASE
+
+# weights_of MODEL: its caffemodel
+weights_of() { if [[ $1 == pretrained ]]; then echo "$WEIGHTS"; else echo "$W/models/$1.caffemodel"; fi; }
+
+if_set() { [[ -z $2 ]] || echo "$1 $2"; } # OPTION VALUE: both, where there is a value
+
+if_yes() { [[ $2 != yes ]] || echo "$1"; } # OPTION yes|no
+
+train_prototxt() { echo "prototxt/$NETWORK/train_val.prototxt prototxt/$NETWORK/solver.prototxt"; }
+
+solver_mode() { if [[ $GPUS == none ]]; then echo CPU; else echo GPU; fi; }
+
+solver_options() { # of the profile and this machine
+    echo "--solver-mode $(solver_mode) $(if_set --max-iter "$MAX_ITER") $(if_set --base-lr "$BASE_LR")"
+}
+
+# ready_caffe: its programs in reach, and GPUS: 0,1 or none. Caffe itself is asked, it knows what it was built for
+ready_caffe() {
+    local problem
+    if [[ ! -f $CAFFE_PREFIX/env.sh ]]; then
+        [[ $dry_run == yes ]] || die "Caffe is not built yet: ./run_all.sh --only setup"
+        GPUS=${gpus:-none}
+        echo "# Caffe is not built yet, so it can't say which GPUs there are: printed for $GPUS"
+        return
+    fi
+    # shellcheck source=/dev/null
+    source "$CAFFE_PREFIX/env.sh"
+    GPUS=${gpus:-$(caffe_gpus)}
+    GPUS=${GPUS:-none}
+    if [[ -n $gpus && $gpus != none ]]; then
+        problem=$(caffe_gpus "$gpus" 2>&1) || die "-${problem#caffe: }" # --gpu, as it is called here
+    fi
+    echo "# OpenBLAS kernel: ${CAFFE_BLAS_CORE:-${OPENBLAS_CORETYPE:-} (yours)}; GPUs: $GPUS"
+}
+
+if [[ $plan == yes ]]; then
+    show_plan
+    exit
+fi
+if [[ $dry_run == no ]]; then
+    take_work_folder
+    check_room
+    trap 'interrupted INT' INT
+    trap 'interrupted TERM' TERM HUP
+fi

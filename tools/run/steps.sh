@@ -1,0 +1,190 @@
+# shellcheck shell=bash disable=SC2154 # W, force, dry_run and others are options.sh's, stage_* are stages.sh's
+# A step is one command with what it makes and what it reads; it is skipped while nothing that counts has changed.
+#
+#   step makes OUT... from IN... by COMMAND...
+#   step writes OUT... from IN... by COMMAND...    OUT is a text of a moment's work: written again where COMMAND changed
+#                                                  in anything
+#
+# What counts is a step's identity: the hash of its command and of its inputs. In the command the run's own folder and
+# the machine (GPUs, processes, the engine where it gives the same) don't count. An input that a step has made counts by
+# what is in it, any other file or folder likewise; of large ones a part is looked at. Comments in prototxt don't count.
+#
+# W/.steps holds for each output OUT: OUT.done, its step's identity and the output's own; OUT.begun while it is made.
+# Marks go before outputs do, and come after them: a mark is written when everything before it is on the disk. So
+# whatever moment a run is stopped at, no half is taken for whole. A step that was stopped goes on with what it left
+# where its identity is the same; what a changed setting makes stale is moved to W/aside, never removed.
+
+MACHINE_OPTIONS=(--gpu --jobs --scheduler)
+WHOLE_BYTES=$((1 << 30)) # a larger file counts by its size, its first and its last MB
+
+slug() { local path=${1#"$W"/}; echo "${path//\//%}"; }
+
+quoted() { # WORDS: as one could paste them
+    local word line=""
+    for word in "$@"; do
+        if [[ $word =~ ^[A-Za-z0-9_./,:=@%+-]+$ ]]; then line+=" $word"; else line+=" '${word//\'/\'\\\'\'}'"; fi
+    done
+    echo "${line:1}"
+}
+
+step() {
+    local kind=$1
+    local -a outs=() ins=() command=()
+    shift
+    while [[ $1 != from && $1 != by ]]; do outs+=("$1") && shift; done
+    if [[ $1 == from ]]; then
+        shift
+        while [[ $1 != by ]]; do ins+=("$1") && shift; done
+    fi
+    command=("${@:2}")
+    if [[ $dry_run == yes ]]; then
+        quoted "${command[@]}"
+        return
+    fi
+    local id mark seen began=$SECONDS
+    mark=$W/.steps/$(slug "${outs[0]}")
+    id=$(identity) || exit 1
+    ! is_done || return 0
+    ((stage_steps)) || : >"$stage_log"
+    stage_steps=$((stage_steps + 1))
+    if [[ ! -f $mark.begun || $(<"$mark.begun") != "$id" ]]; then clear_the_way; fi
+    mkdir -p "${outs[@]%/*}"
+    echo "\$ $(quoted "${command[@]}")" | tee -a "$stage_log"
+    seen=$(seen_of_inputs)
+    supervise "${command[@]}" || failed $?
+    [[ $(seen_of_inputs) == "$seen" ]] ||
+        die "what $stage_name reads has changed while it was at work (${ins[*]}): the same command makes it anew"
+    finish_step
+}
+
+is_done() {
+    local out
+    [[ $force == no && -f $mark.done ]] || return 1
+    [[ $(head -n 1 "$mark.done") == "$id" ]] || return 1
+    [[ $kind == makes || $(sed -n 3p "$mark.done") == "$(quoted "${command[@]}")" ]] || return 1
+    for out in "${outs[@]}"; do [[ -e $out && -f $W/.steps/$(slug "$out").done ]] || return 1; done
+}
+
+# outputs that this step may not go on with leave their places; a step whose command alone changed writes over its text
+clear_the_way() {
+    local out ours=no
+    [[ ! -f $mark.done && ! -f $mark.begun ]] || ours=yes
+    if [[ $ours == yes && ! ($kind == writes && -f $mark.done && $(head -n 1 "$mark.done") == "$id") ]]; then
+        whole_mark "$mark.begun" "stale"
+        for out in "${outs[@]}"; do rm -f "$W/.steps/$(slug "$out").done"; done
+        for out in "${outs[@]}"; do set_aside "$out"; done
+    fi
+    for out in "${outs[@]}"; do rm -f "$W/.steps/$(slug "$out").done"; done
+    whole_mark "$mark.begun" "$id"
+}
+
+set_aside() { # PATH: below W, for what lies outside is the user's
+    local place
+    [[ $1 == "$W"/* && -e $1 ]] || return 0
+    aside=${aside:-$W/aside/$(date +%Y-%m-%d_%H-%M-%S)}
+    place=$aside/${1#"$W"/}
+    while [[ -e $place ]]; do place+=_; done
+    mkdir -p "${place%/*}"
+    mv -T -- "$1" "$place"
+    [[ ! -f $W/.steps/$(slug "$1").ran ]] || cp "$W/.steps/$(slug "$1").ran" "$place.ran"
+    echo "moved aside: $place, made with other settings" | tee -a "$stage_log"
+}
+
+finish_step() {
+    local out
+    for out in "${outs[@]}"; do
+        [[ -e $out ]] || { echo "run_all: the command ended well, but has not made $out" | tee -a "$stage_log" >&2; failed 0; }
+    done
+    sync -f "$W" # outputs before marks
+    printf '%s\t%s\t%s\n' "$stage_name" $((SECONDS - began)) "$(quoted "${command[@]}")" >"$mark.ran" # for the report
+    for out in "${outs[@]:1}" "${outs[0]}"; do
+        whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(quoted "${command[@]}")"
+    done
+    rm -f "$mark.begun"
+}
+
+# whole_mark FILE LINE...: there with all its lines, or not at all
+whole_mark() {
+    printf '%s\n' "${@:2}" >"$1.new"
+    sync "$1.new"
+    mv -T -- "$1.new" "$1"
+    sync "${1%/*}"
+}
+
+identity() { # of the step in kind, outs, ins and command
+    local path word skip=no
+    {
+        for word in "${command[@]}"; do
+            if [[ $skip == yes ]]; then skip=no && continue; fi
+            if [[ " ${MACHINE_OPTIONS[*]} " == *" $word "* ]]; then skip=yes && continue; fi
+            word=${word//"$W"/@W}
+            printf '%s\n' "${word//"$DATA_DIR"/@DATA}"
+        done | sed 'N;s/^--engine\n\(keras\|opencv\)$/--engine\nkeras/;P;D'
+        for path in "${ins[@]}"; do identity_of "$path" || exit 1; done
+    } | sha256sum | cut -d' ' -f1
+    [[ ${PIPESTATUS[0]} == 0 ]]
+}
+
+own_identity() { # OUT: a text's is its step's, so that what only the machine changes in it stales nothing
+    if [[ $kind == writes ]]; then echo "$id"; else contents_of "$1"; fi
+}
+
+identity_of() { # PATH: what a step noted of it or of a folder above it; else what lies there
+    local path=$1 marked
+    [[ ! $path =~ ^[0-9.,]+$ ]] || { echo "$path" && return; } # a value, as MEAN may be
+    while :; do
+        marked=$W/.steps/$(slug "$path").done
+        if [[ -f $marked ]]; then
+            sed -n 2p "$marked"
+            return
+        fi
+        [[ $path == */?* ]] || break
+        path=${path%/*}
+    done
+    [[ -e $1 ]] || die "$1 does not exist"
+    remembered_contents "$1"
+}
+
+# what lies at PATH, remembered with the sizes and times that it was looked at with
+remembered_contents() {
+    local note listing contents
+    note=$W/.steps/$(slug "$1").seen
+    listing=$(listing_of "$1")
+    if [[ -f $note && $(head -n 1 "$note") == "$listing" ]]; then
+        sed -n 2p "$note"
+        return
+    fi
+    contents=$(contents_of "$1")
+    printf '%s\n' "$listing" "$contents" >"$note"
+    echo "$contents"
+}
+
+files_of() { find -L "$1" -type f ! -path '*/.*' ! -name lock.mdb "${@:2}"; } # but for hidden ones and LMDB's lock
+
+listing_of() { files_of "$1" -printf '%P %s %T@\n' | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
+
+seen_of_inputs() { # sizes and times, which tell whether a step has read one and the same thing all the while
+    local path
+    for path in "${ins[@]}"; do
+        [[ ! -e $path ]] || listing_of "$path"
+    done
+}
+
+# contents_of PATH: a file's bytes; a folder's names, sizes and each file's end, where pictures and models differ
+contents_of() {
+    local size file
+    if [[ -d $1 ]]; then
+        files_of "$1/." ! -name '*.prototxt' -printf '%P %s\n' | LC_ALL=C sort
+        files_of "$1/." ! -name '*.prototxt' -print0 | LC_ALL=C sort -z | xargs -0 -r tail -q -c 4096
+        files_of "$1/." -name '*.prototxt' -print0 | LC_ALL=C sort -z | while IFS= read -r -d '' file; do
+            echo "${file#"$1"}" && without_comments "$file"
+        done
+    elif [[ $1 == *.prototxt ]]; then
+        without_comments "$1"
+    else
+        size=$(stat -L -c %s "$1")
+        if ((size <= WHOLE_BYTES)); then cat "$1"; else echo "$size" && head -c 1M "$1" && tail -c 1M "$1"; fi
+    fi | sha256sum | cut -d' ' -f1
+}
+
+without_comments() { sed 's/^#.*//; s/[[:space:]]#.*//; s/[[:space:]]*$//; /^$/d' "$1"; }
