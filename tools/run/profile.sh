@@ -38,7 +38,7 @@ named_settings() { printf '%s\n' "${!KIND_OF[@]}" | sort | paste -sd' '; }
 # unquoted TEXT: sets value, and quote to what it stood in; false where a comment is all that may follow and doesn't
 unquoted() {
     local rest='[[:space:]]*(#.*)?$'
-    local double='^"([^"\`]*)"'"$rest" single="^'([^']*)'$rest" bare='^([^]["`'"'"'\(){}<>|;&*?[:space:]]*)'"$rest"
+    local double='^"([^"\`]*)"'"$rest" single="^'([^']*)'$rest" bare='^([^]["`'"'"'\()<>|;&*?[:space:]]*)'"$rest"
     quote=""
     if [[ $1 =~ $double ]]; then quote='"' value=${BASH_REMATCH[1]}
     elif [[ $1 =~ $single ]]; then quote="'" value=${BASH_REMATCH[1]}
