@@ -29,7 +29,6 @@ The exit status is 0 only if nothing bad is left in place.
 """
 
 import argparse
-import csv
 import errno
 import io
 import os
@@ -49,7 +48,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from data_prep.classes.folders import FORMAT_OF_SUFFIX, add_from_option, begin_from
+from data_prep.classes.folders import add_from_option, begin_from
+from tools.files.csv_rows import csv_row
+from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
 from tools.program import run_program, written_beside
 
@@ -249,40 +250,6 @@ def _format(picture: Image.Image) -> str:
     return "JPEG" if picture.format == "MPO" else str(picture.format)
 
 
-def files_below(folder: Path) -> Iterator[str]:
-    """All files in folder and the folders in it, in order of their names, and folders with nothing in them.
-
-    Lists one folder at a time, so that half a million files cost neither memory nor a wait before the first;
-    strings, as making half a million Paths takes longer than listing them.
-    A folder that links lead to twice comes once. Raises OSError when a folder can't be listed.
-    """
-    seen: set[tuple[int, int]] = set()
-    waiting = [os.fspath(folder)]
-    while waiting:
-        here = waiting.pop()
-        status = os.stat(here)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        files, folders = [], []
-        with os.scandir(here) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_file():
-                    files.append(entry.name)
-                elif entry.is_dir():
-                    folders.append(entry.name)
-                elif entry.is_symlink():  # to nothing that could be read
-                    files.append(entry.name)
-        folders.sort(reverse=True)
-        files.sort()
-        waiting.extend(f"{here}{os.sep}{name}" for name in folders)
-        yield from (f"{here}{os.sep}{name}" for name in files)
-        if not files and not folders:
-            yield here
-
-
 def set_aside(path: Path, folder: Path, quarantine: Path) -> None:
     """Move a file from below folder to its place below quarantine, beside what may have its name there."""
     target = quarantine / path.relative_to(folder)
@@ -347,15 +314,14 @@ def report(findings: Iterator[Finding | None], folder: Path, report_csv: Path) -
         written_beside(report_csv) as part,
         part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(REPORT_HEADER)
+        file.write(csv_row(REPORT_HEADER))
         for finding in findings:
             if finding is None:
                 outcomes["good"] += 1
                 continue
             outcomes[finding.done] += 1
             name, reason = finding.path.relative_to(folder), "; ".join(finding.reasons)
-            writer.writerow((name, " ".join(finding.problems), reason, finding.done))
+            file.write(csv_row((name, " ".join(finding.problems), reason, finding.done)))
             tqdm.write(f"{name}: {' '.join(finding.problems)}: {reason} [{finding.done}]")
     return outcomes
 

@@ -7,7 +7,6 @@ renamed like any other, none overwrites another. Run again after an interruption
 """
 
 import argparse
-import csv
 import errno
 import os
 import shutil
@@ -15,7 +14,9 @@ import sys
 from pathlib import Path
 
 from data_prep.classes.folders import add_from_option, begin_from, class_folders, picture_names
-from tools.program import run_program, written_beside
+from tools.files.class_names import read_class_names, write_class_names
+from tools.files.csv_rows import read_csv, write_csv
+from tools.program import run_program
 
 # All folders first move into MOVING under numbers, then MOVING becomes MOVED in one step, then they move
 # out under their new names. So the folders on disk say at any moment which half of the work is done, and an
@@ -37,14 +38,14 @@ def rename_classes(folder: Path, classes_csv: Path) -> list[str]:
         picture_names(folder / name)
     numbers = [str(number) for number in range(len(names))]
     if classes_csv.exists():
-        known = read_classes(classes_csv)
+        known = read_class_names(classes_csv)
         if names == numbers and len(known) == len(names):
             return known
         if known != names:
             raise ValueError(
                 f"{classes_csv} lists other classes than {folder} holds: undo with it first, or move it away"
             )
-    write_classes(classes_csv, names)
+    write_class_names(classes_csv, names)
     _move_all(folder, list(zip(names, numbers, strict=True)))
     return names
 
@@ -57,7 +58,7 @@ def undo(folder: Path, classes_csv: Path) -> list[str]:
     _finish_interrupted(folder)
     if not classes_csv.exists():
         raise ValueError(f"nothing to undo in {folder}: there is no {classes_csv} to take the names from")
-    names = read_classes(classes_csv)
+    names = read_class_names(classes_csv)
     there = {path.name for path in class_folders(folder)}
     numbers = [str(number) for number in range(len(names))]
     if not set(names) <= there or there >= set(numbers):
@@ -70,32 +71,11 @@ def undo(folder: Path, classes_csv: Path) -> list[str]:
     return names
 
 
-def read_classes(classes_csv: Path) -> list[str]:
-    """The class names of a number,name file in the numbers' order. Raises ValueError when it is none."""
-    with classes_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or any(row.get("number") != str(i) or not row.get("name") for i, row in enumerate(rows)):
-        raise ValueError(f"{classes_csv} is no list of classes (number,name with the numbers 0, 1, 2 ...)")
-    return [row["name"] for row in rows]
-
-
-def write_classes(classes_csv: Path, names: list[str]) -> None:
-    """Write number,name for each class."""
-    classes_csv.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(classes_csv) as part:
-        _write_rows(part, ("number", "name"), [(str(number), name) for number, name in enumerate(names)])
-
-
-def _write_rows(path: Path, header: tuple[str, str], rows: list[tuple[str, str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
 def _move_all(folder: Path, pairs: list[tuple[str, str]]) -> None:
     """Rename each (old, new) in folder, where a new name may be another's old one."""
     begun = folder / f"{MOVING}.part"
     begun.mkdir()
-    _write_rows(begun / PLAN, ("old", "new"), pairs)
+    write_csv(begun / PLAN, [("old", "new"), *pairs])
     begun.rename(folder / MOVING)
     _finish_interrupted(folder)
 
@@ -144,8 +124,7 @@ def _read_plan(folder: Path) -> list[tuple[str, str]]:
     path = folder / PLAN
     if not path.exists() and not any(folder.iterdir()):
         return []
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [(row["old"], row["new"]) for row in csv.DictReader(file)]
+    return [(old, new) for old, new in read_csv(path)[1:]]
 
 
 def build_parser() -> argparse.ArgumentParser:

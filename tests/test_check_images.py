@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.check_images import check_file, files_below, fix_file, grey_rows, is_plainly_good_jpeg
+from data_prep.check_images import check_file, fix_file, grey_rows, is_plainly_good_jpeg
+from tools.files.picture_names import files_below
 
 ROOT = Path(__file__).resolve().parent.parent
 OXFORD_SAMPLE = Path(os.environ.get("OXFORD_SAMPLE", ROOT / "../shared/oxford_sample"))

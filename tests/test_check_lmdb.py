@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from tools.check_lmdb import main, read_list
+from tools.check_lmdb import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -123,15 +123,6 @@ def test_a_database_from_another_list(made, capsys) -> None:
     status, said = run(capsys, made / "db", made / "other.txt")
     assert status == 1
     assert "made from another list" in said
-
-
-def test_lists(tmp_path) -> None:
-    (tmp_path / "list").write_text("a b/c d.jpg 12\n/x.jpg 0\n")
-    assert read_list(tmp_path / "list") == [("a b/c d.jpg", 12), ("/x.jpg", 0)]
-    for text, said in [("a.jpg 1\nb.jpg\n", "line 2"), ("a.jpg -1\n", "line 1"), ("", "lists no pictures")]:
-        (tmp_path / "list").write_text(text)
-        with pytest.raises(ValueError, match=said):
-            read_list(tmp_path / "list")
 
 
 @pytest.mark.parametrize("missing", ["db", "list.txt"])

@@ -195,7 +195,11 @@ def test_classes(tmp_path) -> None:
     for text, count in [("number,name\n0,a\n1,b\n", 2), ('1,"b, c"\n0,a\n', 2)]:
         listed.write_text(text)
         assert read_classes(str(listed)) == count
-    for text, said in [("0,a\n2,b\n", "not 0 to 1"), ("0,a\n", "at least two"), ("", "at least two")]:
+    for text, said in [
+        ("0,a\n2,b\n", "is no list of classes"),
+        ("0,a\n", "at least two"),
+        ("", "is no list"),
+    ]:
         listed.write_text(text)
         with pytest.raises(ValueError, match=said):
             read_classes(str(listed))

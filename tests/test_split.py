@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.classes.folders import copy_name, original_of
-from data_prep.split import split_class
+from data_prep.split import Dealt, deal, grouped, move_to_train, sizes_that_sum_to
+from tools.files.image_list import read_image_list
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,10 +29,12 @@ def make_classes(folder: Path, pictures: dict[str, list[str]]) -> Path:
     return folder
 
 
-def read_list(path: Path) -> list[tuple[str, int]]:
-    """As convert_imageset reads it: everything before the last space is the path."""
-    lines = [line.rpartition(" ") for line in path.read_text().splitlines()]
-    return [(name, int(label)) for name, _, label in lines]
+def split_class(
+    names: list[str], share: float, seed: str, copies_anywhere: bool
+) -> tuple[list[str], list[str]]:
+    """One class's names as they are dealt out."""
+    train, val = deal(grouped(names, copies_anywhere), share, seed)
+    return [name for group in train for name in group], [name for group in val for name in group]
 
 
 names_of_originals = st.lists(
@@ -88,7 +91,7 @@ def test_lists(tmp_path: Path) -> None:
     folder = make_classes(tmp_path / "my photos", {"0": [*files, "notes.txt", ".hidden.jpg"], "1": files[:5]})
     out = tmp_path / "out" / "lists"
     assert run_split(folder, "--out", out).returncode == 0
-    train, val = read_list(out / "train.txt"), read_list(out / "val.txt")
+    train, val = read_image_list(out / "train.txt"), read_image_list(out / "val.txt")
     assert Counter(label for _, label in train) == {0: 6, 1: 3}
     assert Counter(label for _, label in val) == {0: 4, 1: 2}
     everything = {(str(path), int(path.parent.name)) for path in folder.glob("*/view *.jpg")}
@@ -114,11 +117,14 @@ two = ["a.jpg", "b.jpg"]
         ({"0": two, "2": two}, "there is no 1"),
         ({"0": two, "01": two}, "there is no 1"),
         ({"0": two}, "one class only"),
-        ({"0": two, "1": ["a.jpg"]}, "has one photograph only"),
-        ({"0": two, "1": ["a.jpg", copy_name("a.jpg", 0)]}, "has one photograph only"),
+        ({"0": two, "1": ["a.jpg"]}, "one photograph only, which can't be in both train.txt and val.txt: 1"),
+        (
+            {"0": two, "1": ["a.jpg", copy_name("a.jpg", 0)]},
+            "one photograph only, which can't be in both train.txt and val.txt: 1",
+        ),
         ({"0": two, "1": []}, "has no pictures"),
         ({"0": two, "1": ["notes.txt"]}, "has no pictures"),
-        ({"0": two, "1": ["a.jpg", "line\nbreak.jpg"]}, "line break in its name"),
+        ({"0": two, "1": ["a.jpg", "line\nbreak.jpg"]}, "a line break in a name"),
         ({}, "No such file or directory"),
     ],
 )
@@ -132,3 +138,77 @@ def test_bad_input_is_one_sentence(tmp_path: Path, pictures: dict[str, list[str]
 
 def test_share_must_be_a_share(tmp_path: Path) -> None:
     assert run_split(tmp_path, "--out", tmp_path, "--train-share", "60").returncode == 2
+
+
+@given(
+    st.dictionaries(st.integers(1, 30), st.integers(0, 6), max_size=4),
+    st.integers(0, 120),
+)
+def test_sizes_that_sum_to(counts: dict[int, int], total: int) -> None:
+    reachable = {0}
+    for size, count in counts.items():
+        reachable = {reached + size * number for reached in reachable for number in range(count + 1)}
+    chosen = sizes_that_sum_to(total, counts)
+    assert (chosen is not None) == (total in reachable)
+    if chosen is not None:
+        assert sum(size * number for size, number in chosen.items()) == total
+        assert all(0 < number <= counts[size] for size, number in chosen.items())
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 12), min_size=2, max_size=30), min_size=2, max_size=4),
+    st.integers(1, 60),
+    st.integers(0, 3),
+)
+def test_the_test_batch_divides_what_is_left(classes: list[list[int]], batch: int, seed: int) -> None:
+    train, val = [], []
+    for label, sizes in enumerate(classes):
+        groups = [[f"{number}_{i}.jpg" for i in range(size)] for number, size in enumerate(sizes)]
+        for chosen, part in zip((train, val), deal(groups, 0.6, "s"), strict=True):
+            chosen.append(Dealt(Path(str(label)), part))
+    before = [sorted(map(tuple, (*a.groups, *b.groups))) for a, b in zip(train, val, strict=True)]
+    count = sum(dealt.pictures for dealt in val)
+    free = sum(dealt.pictures - len(dealt.groups[0]) for dealt in val)
+    ones = sum(len(group) == 1 for dealt in val for group in dealt.groups[1:])
+    moved = move_to_train(train, val, batch, seed)
+    assert before == [sorted(map(tuple, (*a.groups, *b.groups))) for a, b in zip(train, val, strict=True)]
+    assert all(dealt.groups for dealt in (*train, *val))
+    left = sum(dealt.pictures for dealt in val)
+    assert left == count - (moved or 0)
+    if moved is not None:
+        assert left % batch == 0 and left > 0
+        if ones >= count % batch and count % batch <= free:
+            assert moved == count % batch
+    else:
+        assert ones < count % batch or count < batch
+
+
+def test_test_batch_as_a_program(tmp_path: Path) -> None:
+    """The article's numbers: 52 pictures a test batch, copies with their originals, 80 a class."""
+    pictures = {}
+    for label, originals in enumerate((80, 7, 13)):
+        names = [f"{number}.jpg" for number in range(originals)]
+        each, more = divmod(80 - originals, originals)
+        names += [copy_name(name, k) for i, name in enumerate(names) for k in range(each + (i < more))]
+        pictures[str(label)] = names
+    folder = make_classes(tmp_path / "classes", pictures)
+    done = run_split(folder, "--out", tmp_path / "plain")
+    done = run_split(folder, "--out", tmp_path / "exact", "--test-batch", 52)
+    assert done.returncode == 0, done.stderr
+    plain, exact = (read_image_list(tmp_path / name / "val.txt") for name in ("plain", "exact"))
+    assert len(plain) % 52 and len(exact) % 52 == 0 and 0 < len(plain) - len(exact) < 52
+    assert set(exact) < set(plain)
+    train = read_image_list(tmp_path / "exact" / "train.txt")
+    originals = [
+        {(entry.label, original_of(Path(entry.picture).name)) for entry in part} for part in (train, exact)
+    ]
+    assert not originals[0] & originals[1]
+    again = run_split(folder, "--out", tmp_path / "again", "--test-batch", 52)
+    assert again.stdout == done.stdout
+    assert (tmp_path / "again" / "val.txt").read_bytes() == (tmp_path / "exact" / "val.txt").read_bytes()
+
+
+def test_a_handful_of_pictures_stays(tmp_path: Path) -> None:
+    folder = make_classes(tmp_path / "classes", {"0": ["a.jpg", "b.jpg"], "1": ["a.jpg", "b.jpg"]})
+    done = run_split(folder, "--out", tmp_path / "lists", "--test-batch", 52)
+    assert done.returncode == 0 and "can't be made a multiple of 52" in done.stdout

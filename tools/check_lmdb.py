@@ -8,40 +8,17 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from tools.files.image_list import Entry, read_image_list
 from tools.files.image_lmdb import key_of, open_lmdb, picture_of
 from tools.program import positive_int, run_program, some
 
 # Debian's OpenCV and pip's gave the same bytes for 180 photographs of Oxford, but other versions of OpenCV or
 # libjpeg may round otherwise. Two different photographs among those 180 differ by 12 levels and more.
 MEAN_TOLERANCE = 2.0
-
-
-class Entry(NamedTuple):
-    """One line of a list: a picture, as it is written there, and its class."""
-
-    picture: str
-    label: int
-
-
-def read_list(path: Path) -> list[Entry]:
-    """Read lines of `PICTURE LABEL`, parted at the last space as convert_imageset does.
-
-    Raises ValueError with the line's number where one makes no sense.
-    """
-    entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
-        picture, _, label = line.rpartition(" ")
-        if not picture or not label.isascii() or not label.isdigit():
-            raise ValueError(f"{path}, line {number} is not a picture and a number: {line!r}")
-        entries.append(Entry(picture, int(label)))
-    if not entries:
-        raise ValueError(f"{path} lists no pictures")
-    return entries
 
 
 def check(path: Path, entries: list[Entry], *, root: str, size: tuple[int, int], sample: int) -> None:
@@ -125,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with open_lmdb(args.lmdb) as environment:
                 print(f"{args.lmdb}: {environment.stat()['entries']} entries, whole")
             return
-        entries = read_list(args.list)
+        entries = read_image_list(args.list)
         check(args.lmdb, entries, root=args.root, size=args.size, sample=args.sample)
         decoded = min(args.sample, len(entries))
         print(f"{args.lmdb}: {len(entries)} entries as listed, {decoded} decoded and right")

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import lmdb
 
+from tools.files.image_list import raw_lines, read_image_list
+from tools.files.image_lmdb import KEY_DIGITS
 from tools.program import one_sentence
 
 # With fewer lines, starting convert_imageset would count; 1000 of the article's pictures take 200 MB of disk.
 LEAST_LINES, MOST_LINES = 100, 1000
-NUMBER_DIGITS = 8
 SPARE_BYTES = 1 << 20
 
 
@@ -73,9 +74,8 @@ class Workers:
 
 def convert(listed: Path, out: Path, command: Sequence[str], jobs: int) -> None:
     """Make the LMDB `out` of a list. Raises ValueError and OSError; `out` is then unfinished."""
-    lines = listed.read_bytes().splitlines(keepends=True)
-    if not lines:
-        raise ValueError(f"{listed} lists no pictures")
+    read_image_list(listed)  # what is wrong with it is said before the conversion
+    lines = raw_lines(listed)
     size = min(max(-(-len(lines) // jobs), LEAST_LINES), MOST_LINES)
     parts = [lines[at : at + size] for at in range(0, len(lines), size)]
     with temporary(out.with_name(f"{out.name}.parts")) as place, created(out) as database:
@@ -126,8 +126,8 @@ def append(database: lmdb.Environment, part: Path, before: int) -> None:
 
 def renumbered(key: bytes, before: int) -> bytes:
     """A key of convert_imageset (the line's number in the list, _, the picture), `before` lines later."""
-    number = int(key[:NUMBER_DIGITS]) + before
-    return b"%0*d" % (NUMBER_DIGITS, number) + key[NUMBER_DIGITS:]
+    number = int(key[:KEY_DIGITS]) + before
+    return b"%0*d" % (KEY_DIGITS, number) + key[KEY_DIGITS:]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,11 +5,11 @@ never. That number is read from the validation database, so it can't be typed wr
 """
 
 import argparse
-import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.files.class_names import read_class_names
 from tools.files.image_lmdb import entry_count
 from tools.files.prototxt import Layer, Net, Solver, caffe_messages, read_net, read_prototxt, write_prototxt
 from tools.program import one_sentence
@@ -139,19 +139,11 @@ def scale_schedule(solver: Solver, max_iter: int) -> None:
 
 
 def read_classes(text: str) -> int:
-    """Number of classes: a number, or a CSV of `number,name` whose numbers must run from 0 without a gap.
+    """Number of classes: a number, or the rows of a classes.csv.
 
-    Raises ValueError where they don't, or where there is less than two.
+    Raises ValueError where that is none, or where there is less than two.
     """
-    if text.isascii() and text.isdigit():
-        count = int(text)
-    else:
-        with Path(text).open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
-        numbers = [row[0] for row in rows if row[0] != "number"]
-        count = len(numbers)
-        if sorted(numbers) != sorted(str(i) for i in range(count)):
-            raise ValueError(f"{text}: the classes' numbers are not 0 to {count - 1}, each once")
+    count = int(text) if text.isascii() and text.isdigit() else len(read_class_names(Path(text)))
     if count < 2:
         raise ValueError(f"{text}: a classifier needs at least two classes")
     return count

@@ -1,30 +1,17 @@
-"""What a class folder is, which files in it are pictures, and how an augmented copy is named.
+"""What a class folder is, how an augmented copy is named, and how a data set begins from another.
 
-A data set is a folder of class folders, each holding one class's pictures. Names that begin with a dot are
-nobody's (a shell's * passes them over too): our own half-written files are among them.
+A data set is a folder of class folders, each holding one class's pictures.
 """
 
 import argparse
 import os
 import re
 import shutil
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from natsort import natsorted
 
-# What both Pillow and the OpenCV behind Caffe's convert_imageset read, by extension.
-FORMAT_OF_SUFFIX = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".png": "PNG",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
-}
+from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, folders_in, pictures_in
 
 # The original's extension is part of a copy's name: a.jpg and a.png then can't claim the same copies, and no
 # photograph a user brings is called like that.
@@ -52,8 +39,7 @@ def class_folders(folder: Path) -> list[Path]:
 
     Raises OSError when the folder can't be listed, ValueError when it has no folders.
     """
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    names = folders_in(folder)
     if not names:
         raise ValueError(
             f"{folder} has no class folders: each class's pictures belong in a folder of their own"
@@ -62,15 +48,8 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def picture_names(class_folder: Path) -> list[str]:
-    """Names of one folder's picture files (by extension), sorted. Raises ValueError when there are none."""
-    with os.scandir(class_folder) as entries:
-        names = sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".")
-            and PurePath(entry.name).suffix.lower() in FORMAT_OF_SUFFIX
-            and entry.is_file()
-        )
+    """Names of one folder's pictures, sorted. Raises ValueError when there are none."""
+    names = pictures_in(class_folder)
     if not names:
         raise ValueError(f"class folder {class_folder} has no pictures: add some or remove the folder")
     return names
@@ -97,18 +76,26 @@ def begin_from(source: Path | None, folder: Path) -> None:
         return
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copytree(source, part, copy_function=_link_or_copy, ignore=shutil.ignore_patterns(".*"))
-    except shutil.Error as error:
-        shutil.rmtree(part, ignore_errors=True)
-        name, _, why = error.args[0][0]
-        raise OSError(f"{name} can't be linked or copied: {why}") from error
+    part.mkdir(parents=True)
+    for name in files_below(source):
+        target = part / os.path.relpath(name, source)
+        if Path(name).is_dir():  # with nothing in it
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            _link_or_copy(name, target)
     part.rename(folder)
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _link_or_copy(source: str, target: Path) -> None:
+    """Another name for what source is, or where its links lead; a copy on another file system."""
+    whole = os.path.realpath(source)
     try:
-        os.link(source, target)
+        os.link(whole, target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if Path(whole).exists():
+            _link_or_copy(whole, target)
+        else:
+            target.symlink_to(whole)
     except OSError:
-        shutil.copy2(source, target)
+        shutil.copy2(whole, target)

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from data_prep.classes.folders import FORMAT_OF_SUFFIX
 from data_prep.download.transfer import (
     BusyError,
     NoAnswerError,
@@ -29,6 +28,7 @@ from data_prep.download.transfer import (
     pause,
     pieces,
 )
+from tools.files.picture_names import FORMAT_OF_SUFFIX
 from tools.program import Progress, written_beside
 
 DEAD_HOST_AFTER = 3

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +9,10 @@ import cv2
 import numpy as np
 
 from eval.files.ground_truth import Query
+from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, is_picture
 
-PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp"))
+BLANKS = " \t"
+"""What readers of ground truth and of ranked lists take off a name's ends."""
 
 
 class Picture(NamedTuple):
@@ -55,27 +56,45 @@ def read_part(picture: Picture) -> Part:
 
 
 def list_pictures(folder: Path) -> dict[str, Picture]:
-    """Pictures below a folder by their names (path below it without extension, '/' between), sorted by name.
+    """Pictures below a folder by their names, sorted by name.
 
-    Raises ValueError where there are none, two have one name, or a name is not UTF-8; OSError for no folder.
+    A name is the path below the folder without extension, '/' between, no blanks at its ends. Raises
+    ValueError where there are no pictures, or names that can't be (all of them listed); OSError for no
+    folder.
     """
     if not folder.is_dir():
         raise NotADirectoryError(20, "Not a folder", str(folder))
     found: dict[str, Picture] = {}
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            path = Path(parent, file)
-            if path.suffix.lower() not in PICTURE_SUFFIXES or file.startswith("."):
-                continue
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                raise ValueError(f"{path} and {found[name].path} would have one name, {name}")
-            if not name.isprintable():
-                raise ValueError(f"{str(path)!r} has a name that is not printable text")
-            found[name] = Picture(str(path), None, name)
+    refused = []
+    for file in files_below(folder):
+        path = Path(file)
+        if not is_picture(path.name):
+            continue
+        name = path.relative_to(folder).with_suffix("").as_posix().strip(BLANKS)
+        if why := _trouble_with(name):
+            refused.append(f"{file!r} {why}")
+        elif name in found:
+            refused.append(f"{file!r} and {found[name].path!r} would have one name, {name}")
+        else:
+            found[name] = Picture(file, None, name)
+    if refused:
+        raise ValueError(f"pictures to rename: {'; '.join(refused)}")
     if not found:
-        raise ValueError(f"{folder} holds no pictures ({' '.join(sorted(PICTURE_SUFFIXES))})")
+        raise ValueError(f"{folder} holds no pictures ({' '.join(sorted(FORMAT_OF_SUFFIX))})")
     return dict(sorted(found.items()))
+
+
+def _trouble_with(name: str) -> str | None:
+    """Why features, ranked lists and ground truth can't hold this name; None where they can."""
+    if not name.rpartition("/")[2]:
+        return "has a name of blanks alone"
+    if "\n" in name or "\r" in name:
+        return "has a line break in its name"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8"
+    return None
 
 
 def query_pictures(

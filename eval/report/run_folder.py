@@ -1,15 +1,18 @@
 """What a run has left in its folder. What is not there is None or empty, never an error."""
 
-import csv
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.files.ground_truth import GroundTruth, read_ground_truth, read_lines
+from eval.files.ground_truth import GroundTruth, read_ground_truth
 from eval.files.scores import Scores, read_scores
-from eval.forward.photographs import PICTURE_SUFFIXES, Picture, list_pictures
+from eval.forward.photographs import Picture, list_pictures
+from tools.files.class_names import read_class_names
+from tools.files.csv_rows import read_csv
+from tools.files.image_list import read_image_list
+from tools.files.picture_names import folders_in, pictures_in
 
 MODELS = ("pretrained", "finetuned")
 ARTICLE = Path(__file__).parents[1] / "results" / "article.json"
@@ -62,7 +65,9 @@ class Run:
     @cached_property
     def class_names(self) -> dict[str, str]:
         """Names of the classes by their number."""
-        return {row["number"]: row["name"] for row in read_rows(self.work / "classes.csv") or ()}
+        path = self.work / "classes.csv"
+        names = read_class_names(path) if path.is_file() else []
+        return {str(number): name for number, name in enumerate(names)}
 
     @cached_property
     def class_sizes(self) -> list[ClassSize]:
@@ -74,7 +79,7 @@ class Run:
     def lists(self) -> dict[str, int]:
         """Lines of train.txt and val.txt."""
         files = {name: self.work / "lists" / f"{name}.txt" for name in ("train", "val")}
-        return {name: len(read_lines(file)) for name, file in files.items() if file.is_file()}
+        return {name: len(read_image_list(file)) for name, file in files.items() if file.is_file()}
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
@@ -113,7 +118,8 @@ class Run:
     @cached_property
     def article(self) -> dict[str, Any]:
         """The article's figures."""
-        return read_json(ARTICLE)
+        figures: dict[str, Any] = read_json(ARTICLE)
+        return figures
 
 
 def read_json(path: Path) -> Any:
@@ -128,16 +134,11 @@ def read_rows(path: Path) -> list[dict[str, str]] | None:
     """Rows of a CSV file, or None where there is none."""
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+    header, *rows = read_csv(path) or [[]]
+    return [dict(zip(header, row, strict=False)) for row in rows]
 
 
 def count_pictures(folder: Path) -> dict[str, int]:
     """Pictures in each class folder of a data set, by its name, sorted."""
-    classes = sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
-    return {path.name: len(pictures_in(path)) for path in classes}
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """Files of a folder that are called pictures, sorted."""
-    return sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in PICTURE_SUFFIXES)
+    classes = folders_in(folder) if folder.is_dir() else []
+    return {name: len(pictures_in(folder / name)) for name in classes}

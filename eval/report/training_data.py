@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from eval.report.pages import Pictures, Shown, read_image
-from eval.report.run_folder import Run, pictures_in
+from eval.report.run_folder import Run
 from tools.files.image_lmdb import entries as lmdb_entries
 from tools.files.image_lmdb import open_lmdb, picture_of
 from tools.files.mean_file import read_mean_image
+from tools.files.picture_names import pictures_in
 
 MOST_BROKEN = 24
 COPIES = 7
@@ -56,7 +57,7 @@ def copies(run: Run, pictures: Pictures) -> tuple[str, list[Shown]] | None:
     grown = [size for size in run.class_sizes if size.augmented > size.originals > 0]
     for size in sorted(grown, key=lambda size: (size.originals / size.augmented, size.name)):
         folder = run.work / "augmented" / size.name
-        files = pictures_in(folder)
+        files = [folder / name for name in pictures_in(folder)]
         for original in (file for file in files if not file.name.startswith("aug_")):
             # augment names a copy after its original: aug_a.jpg_0.jpg
             made = [file for file in files if file.name.startswith(f"aug_{original.name}_")][:COPIES]
