@@ -48,15 +48,15 @@ unquoted() {
 
 # expanded TEXT: sets value to it with ~ at its beginning and every $NAME of a setting, $W, $DATA_DIR or $HOME replaced
 expanded() {
-    local left=$1 name
+    local left=$1 name length
     value=""
     if [[ $left =~ ^~(/|$) ]]; then value=$HOME left=${left:1}; fi
     while [[ $left == *\$* ]]; do
         value+=${left%%\$*} left=${left#*\$}
         [[ $left =~ ^([A-Za-z_]+)|^\{([A-Za-z_]+)\} ]] || return 1
-        name=${BASH_REMATCH[1]}${BASH_REMATCH[2]}
+        name=${BASH_REMATCH[1]}${BASH_REMATCH[2]} length=${#BASH_REMATCH[0]}
         [[ -v KIND_OF[$name] || $name =~ ^(W|DATA_DIR|HOME)$ ]] || return 1
-        value+=${!name-} left=${left:${#BASH_REMATCH[0]}}
+        value+=${!name-} left=${left:length}
     done
     value+=$left
 }
