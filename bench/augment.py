@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.measure import Row, alternate, compare, finish, options, run_bench
 from data_prep.augment import augment
+from data_prep.augmentation.engines import Look, engine_called
 
 HEIGHT, WIDTH = 480, 640
 ORIGINALS = 10
@@ -34,7 +35,7 @@ def fill_up(folder: Path, copies: int, engine: str, jobs: int) -> None:
     """Make so many copies, the last run's being removed first."""
     for copy in (folder / "class").glob("aug_*"):
         copy.unlink()
-    augment(folder, ORIGINALS + copies, 1, engine, jobs)
+    augment(folder, ORIGINALS + copies, 1, engine_called(engine, Look()), jobs)
 
 
 def measured(folder: Path, copies: dict[str, int], runs: int) -> list[Row]:

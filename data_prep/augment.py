@@ -1,8 +1,9 @@
 """Fill up small classes with augmented copies of their pictures until each has exactly --num-wanted.
 
-The random changes are Keras' ImageDataGenerator's with the article's parameters: rotation by up to 10
-degrees, shifts by up to 0.2 of the picture, shear 0.2 (radians, as the article's Keras took it), zoom 0.2,
-horizontal flip, edges filled with the nearest pixel.
+The copies are those of Keras 2.0.4's ImageDataGenerator, the Keras of the article, with the article's
+settings: rotation by up to 10 degrees, shifts by up to 0.2 of the picture, shear by up to 0.2 radians, zoom
+0.8 to 1.2, horizontal flip, the nearest pixel's value, edges repeated, and each copy stretched so that its
+brightest value is 255.
 A class that has num-wanted pictures or more is left alone. The copies are spread evenly over a class's
 originals and named after them: a.png gives aug_a.png_0.jpg, aug_a.png_1.jpg and so on.
 
@@ -10,28 +11,29 @@ What is made depends on the seed, the class's name, the original's name and the 
 number of processes writes the same bytes, a second run finds nothing to do, and a run that was interrupted
 is completed by running it again. Copies that are there already are kept: delete them to try another seed.
 Where originals were added or taken away since, copies over the number wanted are removed.
-
-Unlike Keras' own save_to_dir, a copy is not stretched to the full range of grey: what was hazy stays hazy.
 """
 
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-# keras-preprocessing is the same ImageDataGenerator as Keras 3's legacy one, without the backend that Keras
-# needs even for this.
-from keras_preprocessing.image import ImageDataGenerator
-from keras_preprocessing.image.affine_transformations import transform_matrix_offset_center
-
+from data_prep.augmentation.engines import (
+    ENGINES,
+    KERAS3_DIFFERS,
+    KERAS3_REQUIREMENTS,
+    Engine,
+    Look,
+    engine_called,
+)
 from data_prep.classes.folders import (
     add_from_option,
     begin_from,
@@ -43,13 +45,7 @@ from data_prep.classes.folders import (
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
 from tools.program import positive_int, run_program, written_beside
 
-# Keras read shear_range in radians in 2017 and reads it in degrees today, when a literal 0.2 would do nothing
-# that an eye can see.
-ARTICLE_SHEAR = 0.2
-
-JPEG_QUALITY = 75  # Pillow's default, with which the article's script saved its copies
-
-Transform = dict[str, float | bool | None]
+JPEG_QUALITY = 75  # Pillow's default, with which Keras saves; the file is Pillow's to the byte
 
 
 @dataclass(frozen=True)
@@ -85,69 +81,11 @@ def plan_class(folder: Path, num_wanted: int) -> ClassPlan:
     return ClassPlan(folder, len(originals), to_make, sorted(there - wanted.keys()))
 
 
-@cache
-def article_generator() -> ImageDataGenerator:
-    """ImageDataGenerator with the article's parameters."""
-    return ImageDataGenerator(
-        rotation_range=10,
-        width_shift_range=0.2,
-        height_shift_range=0.2,
-        shear_range=np.rad2deg(ARTICLE_SHEAR),
-        zoom_range=0.2,
-        horizontal_flip=True,
-        fill_mode="nearest",
-    )
-
-
-def draw_transform(
-    shape: tuple[int, ...], seed: int, class_name: str, original: str, number: int
-) -> Transform:
-    """Keras' random parameters for one copy of a picture of this (H, W, 3) shape."""
+def copy_seed(seed: int, class_name: str, original: str, number: int) -> int:
+    """The number (0 to 2**32 - 1) that one copy's random change is drawn from."""
     key = "\0".join((str(seed), class_name, original, str(number)))
     digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
-    return article_generator().get_random_transform(shape, seed=int.from_bytes(digest[:4], "big"))
-
-
-def warp_keras(picture: np.ndarray, transform: Transform) -> np.ndarray:
-    """The picture (H, W, 3) uint8 as Keras transforms it (in float, by scipy), rounded to uint8."""
-    warped = article_generator().apply_transform(picture.astype(np.float32), transform)
-    return np.clip(np.rint(warped), 0, 255).astype(np.uint8)
-
-
-def warp_opencv(picture: np.ndarray, transform: Transform) -> np.ndarray:
-    """The same picture (H, W, 3) uint8 from one OpenCV warp: Keras' geometry, bilinear, edges repeated."""
-    height, width = picture.shape[:2]
-    return cv2.warpAffine(
-        picture,
-        affine_matrix(transform, height, width),
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-
-
-def affine_matrix(transform: Transform, height: int, width: int) -> np.ndarray:
-    """Keras' transform as the (2, 3) matrix that takes an output pixel's (x, y, 1) to the input's (x, y).
-
-    Keras builds it over (row, column) in apply_affine_transform as rotation, shift, shear, zoom, taken about
-    the picture's centre; there x means rows. Its flip comes after, so here it mirrors the output's x first.
-    """
-    theta, shear = np.deg2rad(transform["theta"]), np.deg2rad(transform["shear"])
-    rotation = np.array([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]])
-    shift = np.array([[1, 0, transform["tx"]], [0, 1, transform["ty"]], [0, 0, 1]])
-    shearing = np.array([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
-    zoom = np.diag([transform["zx"], transform["zy"], 1])
-    of_rows = transform_matrix_offset_center(rotation @ shift @ shearing @ zoom, height, width)
-    of_x = of_rows[[1, 0]][:, [1, 0, 2]]
-    if transform["flip_horizontal"]:
-        of_x = of_x @ np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]])
-    return of_x
-
-
-ENGINES: dict[str, Callable[[np.ndarray, Transform], np.ndarray]] = {
-    "keras": warp_keras,
-    "opencv": warp_opencv,
-}
+    return int.from_bytes(digest[:4], "big")
 
 
 @lru_cache(maxsize=1)
@@ -164,20 +102,19 @@ def read_picture(path: Path) -> np.ndarray:
     return picture
 
 
-def make_copy(task: tuple[Path, str, int], seed: int, engine: str) -> None:
+def make_copy(task: tuple[Path, str, int], seed: int, engine: Engine) -> None:
     """Write one augmented copy beside its original; the task is (class folder, original's name, number)."""
     folder, original, number = task
     cv2.setNumThreads(1)  # every core has a process of its own
     picture = read_picture(folder / original)
-    transform = draw_transform(picture.shape, seed, folder.name, original, number)
-    warped = ENGINES[engine](picture, transform)
-    _, data = cv2.imencode(".jpg", warped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    copy = engine.copy(picture, copy_seed(seed, folder.name, original, number))
+    _, data = cv2.imencode(".jpg", copy, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     with written_beside(folder / copy_name(original, number)) as part:
-        part.write_bytes(data)
+        part.write_bytes(data.data)
 
 
 def augment(
-    folder: Path, num_wanted: int, seed: int, engine: str, jobs: int, executor: Executor | None = None
+    folder: Path, num_wanted: int, seed: int, engine: Engine, jobs: int, executor: Executor | None = None
 ) -> tuple[int, int]:
     """Bring every class folder below num_wanted pictures to exactly that many; (copies made, copies removed).
 
@@ -223,29 +160,42 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random changes (default: 0)")
     parser.add_argument(
         "--engine",
-        choices=sorted(ENGINES),
+        choices=list(ENGINES),
         default="keras",
-        help="who warps: Keras itself (default), or OpenCV with Keras' parameters, many times as fast",
+        help="keras: the article's, Keras 2.0.4 (default); opencv: the same picture, ten times as fast; "
+        f"keras3: the package keras of today, which differs ({KERAS3_REQUIREMENTS})",
+    )
+    parser.add_argument(
+        "--interpolation",
+        choices=["nearest", "bilinear"],
+        default="nearest",
+        help="a copy's values: the nearest pixel's, as in the Keras of the article (default), or bilinear",
+    )
+    parser.add_argument(
+        "--stretch",
+        choices=["yes", "no"],
+        default="yes",
+        help="make each copy's brightest value 255, as Keras does where it saves copies (default), or not",
     )
     add_jobs_option(parser)
     add_scheduler_option(parser)
     return parser
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status."""
-    arguments = build_parser().parse_args()
+    arguments = build_parser().parse_args(argv)
+    look = Look(bilinear=arguments.interpolation == "bilinear", stretch=arguments.stretch == "yes")
 
     def run() -> int:
+        engine = engine_called(arguments.engine, look)
+        if arguments.engine == "keras3":
+            print(KERAS3_DIFFERS)
         begin_from(arguments.source, arguments.folder)
         with lent_executor(arguments.scheduler, [arguments.folder]) as executor:
+            jobs = executor.workers if executor else arguments.jobs
             made, removed = augment(
-                arguments.folder,
-                arguments.num_wanted,
-                arguments.seed,
-                arguments.engine,
-                executor.workers if executor else arguments.jobs,
-                executor,
+                arguments.folder, arguments.num_wanted, arguments.seed, engine, jobs, executor
             )
         classes = len(class_folders(arguments.folder))
         too_many = f", {removed} copies too many removed" if removed else ""
