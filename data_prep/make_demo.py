@@ -6,9 +6,8 @@ retrieval  DIR/jpg/*.jpg and DIR/gt/*.txt in Oxford5k's layout: 11 other buildin
 """
 
 import argparse
-import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,13 +16,15 @@ import cv2
 import numpy as np
 
 from data_prep.demo.broken import BROKEN, break_picture
-from data_prep.demo.buildings import ARCHETYPES, Building, draw_building
-from data_prep.demo.generic import GENERIC
+from data_prep.demo.buildings.archetypes import ARCHETYPES, draw_building
+from data_prep.demo.buildings.plan import Building
+from data_prep.demo.generic.classes import GENERIC
 from data_prep.demo.photo import Rng, jpeg
 from data_prep.demo.scenes import Framing, Photo, photograph
 from tools.processes import add_jobs_option, map_ordered
-from tools.program import positive_int, run_program
+from tools.program import folder_beside, positive_int, run_program
 
+# What seeds a picture (seed, stream, class, number) is a contract, as the order of draws is: see archetypes.py.
 STREAMS = {"generic": 1, "landmarks": 2, "retrieval": 3, "distractors": 4}
 LANDMARKS_OF_A_CITY = 11
 QUERIES = 5
@@ -264,26 +265,18 @@ def write_ground_truth(folder: Path, name: str, taken: list[Taken]) -> None:
 
 
 def make_whole(out: Path, make: Callable[[Path], None], *, force: bool) -> None:
-    """Run make(out.part) and move the result to `out`, so that what carries the name `out` is whole.
+    """Run make(a folder beside `out`) and move it in, so that what carries the name `out` is whole.
 
     Raises ValueError if `out` exists, unless `force`, which replaces it once the new one is whole.
     """
     if out.exists() and not force:
         raise ValueError(f"{out} exists already (--force replaces it)")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with folder_beside(out) as part:
         make(part)
-        if out.exists():
-            shutil.rmtree(out)
-        part.replace(out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.make_demo",
         description=__doc__,
@@ -292,31 +285,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     sets = parser.add_subparsers(dest="set", required=True, metavar="{generic,landmarks,retrieval}")
     generic = sets.add_parser("generic", help="varied classes to pre-train on")
-    generic.add_argument(
-        "--pictures", type=positive_int, default=45, metavar="N", help="a class (default 45)"
-    )
+    _add_number(generic, "--pictures", positive_int, 45, "a class")
     landmarks = sets.add_parser("landmarks", help="buildings to fine-tune on, and broken files")
-    landmarks.add_argument(
-        "--classes", type=positive_int, default=64, metavar="N", help="buildings (default 64)"
-    )
-    landmarks.add_argument(
-        "--largest",
-        type=_class_size,
-        default=70,
-        metavar="N",
-        help="pictures of the largest class (default 70; the smallest has 9)",
-    )
-    landmarks.add_argument(
-        "--broken", type=_not_negative, default=2, metavar="N", help="broken files of each kind (default 2)"
-    )
+    _add_number(landmarks, "--classes", positive_int, 64, "buildings")
+    _add_number(landmarks, "--largest", _class_size, 70, "pictures of the largest class; the smallest has 9")
+    _add_number(landmarks, "--broken", _not_negative, 2, "broken files of each kind")
     retrieval = sets.add_parser("retrieval", help="Oxford5k's layout: jpg/ and gt/")
-    retrieval.add_argument(
-        "--distractors",
-        type=_not_negative,
-        default=150,
-        metavar="N",
-        help="pictures of none of the landmarks (default 150)",
-    )
+    _add_number(retrieval, "--distractors", _not_negative, 150, "pictures of none of the landmarks")
     for each in (generic, landmarks, retrieval):
         each.add_argument(
             "--out", type=Path, required=True, metavar="DIR", help="folder to make; must not exist"
@@ -329,11 +304,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_number(
+    parser: argparse.ArgumentParser, option: str, kind: Callable[[str], int], default: int, what: str
+) -> None:
+    parser.add_argument(option, type=kind, default=default, metavar="N", help=f"{what} (default {default})")
+
+
 def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, not {text}")
-    return number
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number and not negative, not {text}")
+    return int(text)
 
 
 def _class_size(text: str) -> int:
@@ -343,28 +323,16 @@ def _class_size(text: str) -> int:
     return number
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The program; returns its exit status."""
-    options = _parser().parse_args(arguments)
-    if options.set == "generic":
-        make = partial(make_generic, seed=options.seed, jobs=options.jobs, pictures=options.pictures)
-    elif options.set == "landmarks":
-        make = partial(
-            make_landmarks,
-            seed=options.seed,
-            jobs=options.jobs,
-            classes=options.classes,
-            largest=options.largest,
-            broken=options.broken,
-        )
-    else:
-        make = partial(make_retrieval, seed=options.seed, jobs=options.jobs, distractors=options.distractors)
-    return run_program("make_demo", partial(_make, options.out, make, options.force))
-
-
-def _make(out: Path, make: Callable[[Path], None], force: bool) -> int:
-    make_whole(out, make, force=force)
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    options = vars(build_parser().parse_args(argv))
+    makers: dict[str, Callable[..., None]] = {
+        "generic": make_generic,
+        "landmarks": make_landmarks,
+        "retrieval": make_retrieval,
+    }
+    make, out, force = makers[options.pop("set")], options.pop("out"), options.pop("force")
+    return run_program("make_demo", lambda: make_whole(out, partial(make, **options), force=force))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.demo.broken import BROKEN
-from data_prep.demo.buildings import ARCHETYPES, draw_building
-from data_prep.demo.generic import GENERIC
+from data_prep.demo.buildings.archetypes import ARCHETYPES, draw_building
+from data_prep.demo.generic.classes import GENERIC
 from data_prep.demo.photo import Camera
 from data_prep.demo.scenes import Framing, photograph
 from data_prep.make_demo import VISIBLE, class_sizes, landmark_names, main, make_whole, photograph_visible

@@ -7,15 +7,22 @@ what a camera does: haze, exposure, colour temperature, blur, vignette, noise, 8
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 Rng = np.random.Generator
 
 SUPERSAMPLING = 2
 NEAREST_METRES = 0.4
+
+
+def float32(values: npt.ArrayLike) -> Array:
+    """The values as an array of single precision, in which all light is reckoned."""
+    return np.asarray(values, np.float32)
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ def draw_light(rng: Rng) -> Light:
     sky = {"clear": 0.38, "overcast": 0.75, "low": 0.33, "dusk": 0.22}[weather] * rng.uniform(0.85, 1.2)
     return Light(
         sun=sun.astype(np.float32),
-        sun_colour=np.float32([1 - 1.6 * warm, 1 - 0.5 * warm, 1.0]) * np.float32(strength),
-        sky_colour=np.float32([1.12, 1.0, 0.92] if weather != "overcast" else [1.02, 1.0, 0.98])
+        sun_colour=float32([1 - 1.6 * warm, 1 - 0.5 * warm, 1.0]) * np.float32(strength),
+        sky_colour=float32([1.12, 1.0, 0.92] if weather != "overcast" else [1.02, 1.0, 0.98])
         * np.float32(sky),
         night=weather == "dusk",
         haze=float(rng.uniform(0.0, 0.002) if weather != "overcast" else rng.uniform(0.001, 0.005)),
@@ -80,7 +87,7 @@ def noise(rng: Rng, height: int, width: int, zoom: float = 1.0, stretch: float =
     """
     x, y = rng.uniform(0, 512, 2)
     step_x, step_y = 1 / (zoom * stretch), 1 / zoom
-    matrix = np.float64([[step_x, 0, x], [0, step_y, y]])
+    matrix = np.array([[step_x, 0, x], [0, step_y, y]])
     return cv2.warpAffine(
         _noise_sheet(),
         matrix,
@@ -118,12 +125,14 @@ class Camera:
         """Coefficients (a, b, c) with 1/depth = a x + b y + c at pixel (x, y) of the plane."""
         seen_point = self.rotation @ (point - self.position)
         seen_normal = self.rotation @ normal
-        return seen_normal @ np.linalg.inv(self.intrinsics) / (seen_normal @ seen_point)
+        plane: Array = seen_normal @ np.linalg.inv(self.intrinsics) / (seen_normal @ seen_point)
+        return plane
 
     def plane_homography(self, origin: Array, u: Array, v: Array) -> Array:
         """The 3x3 matrix from (s, t, 1) to pixels of origin + s u + t v."""
         axes = np.stack([u, v, origin - self.position], axis=1)
-        return self.intrinsics @ self.rotation @ axes
+        homography: Array = self.intrinsics @ self.rotation @ axes
+        return homography
 
 
 class Canvas:
@@ -149,7 +158,8 @@ class Canvas:
         """Inverse depths of a plane (see Camera.inverse_depth_plane) over a part of the picture."""
         x0, y0, x1, y1 = box
         a, b, c = plane.astype(np.float32)
-        return self._x[x0:x1] * a + (self._y[y0:y1] * b + c)
+        depths: Array = self._x[x0:x1] * a + (self._y[y0:y1] * b + c)
+        return depths
 
     def put(
         self, box: tuple[int, int, int, int], colour: Array, alpha: Array, inverse_depth: Array, owner: int
@@ -167,26 +177,27 @@ class Canvas:
 def sky(rng: Rng, canvas: Canvas) -> Array:
     """Paint the whole picture as sky, with clouds; returns the sky's mean colour, which windows reflect."""
     light, (height, width) = canvas.light, canvas.colour.shape[:2]
-    zenith = np.float32([0.95, 0.62, 0.36]) * rng.uniform(0.6, 1.0)
-    horizon = np.float32([1.0, 0.9, 0.8])
+    zenith = float32([0.95, 0.62, 0.36]) * rng.uniform(0.6, 1.0)
+    horizon = float32([1.0, 0.9, 0.8])
     cover = rng.uniform(0.0, 0.75)
     if light.sun_colour[2] < 0.2:
-        zenith, cover = np.float32([0.85, 0.82, 0.8]), rng.uniform(0.7, 1.3)
+        zenith, cover = float32([0.85, 0.82, 0.8]), rng.uniform(0.7, 1.3)
     if light.sun_colour[0] < 0.6 and light.sun_colour[2] > 0.5:
-        horizon = np.float32([0.62, 0.8, 1.05])
+        horizon = float32([0.62, 0.8, 1.05])
     if light.night:
-        zenith, horizon, cover = np.float32([0.3, 0.17, 0.1]), np.float32([0.45, 0.35, 0.4]), cover * 0.5
+        zenith, horizon, cover = float32([0.3, 0.17, 0.1]), float32([0.45, 0.35, 0.4]), cover * 0.5
     rows, columns = height // 3, width // 3
     down = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None] ** 1.3
     colour = zenith + (horizon - zenith) * down
     clouds = np.clip((noise(rng, rows, columns, rng.uniform(0.3, 1.0), 2.2) - 1 + cover) * 3, 0, 1)[
         :, :, None
     ]
-    white = np.float32([0.98, 0.98, 1.0]) * (0.55 if light.night else 1.0)
+    white = float32([0.98, 0.98, 1.0]) * (0.55 if light.night else 1.0)
     colour = colour + (white * (0.75 + 0.25 * clouds) - colour) * clouds
     colour *= 0.8 + 0.2 * light.sky_colour[1]
     cv2.resize(colour, (width, height), dst=canvas.colour)
-    return colour.mean((0, 1))
+    mean: Array = colour.mean((0, 1))
+    return mean
 
 
 GROUNDS = {
@@ -203,7 +214,7 @@ def _ground_sheet(kind: str, number: int) -> Array:
     rng = np.random.default_rng([number, len(kind)])
     colour, contrast = GROUNDS[kind]
     rough = noise(rng, 256, 256, 0.7) + 0.6 * noise(rng, 256, 256, 0.15) - 0.8
-    sheet = np.float32(colour) * rng.uniform(0.75, 1.25) * (1 + contrast * rough[:, :, None])
+    sheet = float32(colour) * rng.uniform(0.75, 1.25) * (1 + contrast * rough[:, :, None])
     if kind == "paving":
         step = int(rng.integers(8, 15))
         sheet[::step] *= 0.75
@@ -221,7 +232,7 @@ def ground(rng: Rng, canvas: Canvas, kind: str, road_z: float | None = None) -> 
         row = int((road_z + 32) * 4)
         top, bottom = max(row - 14, 0), min(row + 14, 256)
         sheet[top:bottom] = road[top:bottom]
-        sheet[max(top - 6, 0) : top] = sheet[bottom : bottom + 6].mean() * np.float32([0.9, 1, 1.05])
+        sheet[max(top - 6, 0) : top] = sheet[bottom : bottom + 6].mean() * float32([0.9, 1, 1.05])
         if rng.random() < 0.5:
             sheet[row : row + 1, np.arange(256) % 24 < 12] = 0.7
     metres = 0.25
@@ -277,10 +288,10 @@ def develop(rng: Rng, canvas: Canvas) -> Array:
         canvas.light,
         (canvas.camera.size[0] // SUPERSAMPLING, canvas.camera.size[1] // SUPERSAMPLING),
     )
-    picture = cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA)
+    picture: Array = cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA)
     nearness = cv2.resize(canvas.inverse_depth, size, interpolation=cv2.INTER_AREA)
     haze = (1 - np.exp(-light.haze / np.maximum(nearness, 0.002))) * np.minimum(nearness * 100, 1)
-    picture += (np.float32([0.8, 0.76, 0.72]) * light.sky_colour[1] * 1.3 - picture) * haze[:, :, None]
+    picture += (float32([0.8, 0.76, 0.72]) * light.sky_colour[1] * 1.3 - picture) * haze[:, :, None]
     return expose(rng, picture)
 
 
