@@ -24,7 +24,7 @@ from data_prep.demo.scenes import Framing, Photo, photograph
 from tools.processes import add_jobs_option, map_ordered
 from tools.program import folder_beside, positive_int, run_program
 
-# What seeds a picture (seed, stream, class, number) is a contract, as the order of draws is: see archetypes.py.
+# What seeds a picture (seed, stream, class, number) is a contract, as the order of draws is (archetypes.py).
 STREAMS = {"generic": 1, "landmarks": 2, "retrieval": 3, "distractors": 4}
 LANDMARKS_OF_A_CITY = 11
 QUERIES = 5
