@@ -98,7 +98,9 @@ log() { # standard input into the stage's log and on, whoever is told to stop: l
 
 show() { # the log on standard input, as people watch it
     trap '' INT TERM
-    awk_at_once -v live="$(on_terminal && echo 1)" -f tools/run/show.awk
+    local live=""
+    ! on_terminal || live=1 # asked here: in $(...) no output is a terminal
+    awk_at_once -v live="$live" -f tools/run/show.awk
 }
 
 awk_at_once() { # awk that reads a line when it comes: Debian's mawk waits for 4 KB unless told
