@@ -1,3 +1,16 @@
-# shellcheck shell=bash
-show_plan() { :; }
-check_room() { :; }
+# shellcheck shell=bash disable=SC2154 # settings and options are the caller's
+# What a run needs of disk and time, before it begins (tools/run/plan.py).
+
+plan_of() { # OPTION...
+    local name words=(W="$W" DATA_DIR="$DATA_DIR" GPUS="${GPUS:-none}" TABLE="$table" PROFILE="$(basename -- "$profile_file")")
+    for name in "${!KIND_OF[@]}"; do words+=("$name=${!name}"); done
+    python3 tools/run/plan.py "$@" -- "${words[@]}"
+}
+
+show_plan() {
+    command -v python3 >/dev/null || die "--plan needs Python, which set-up brings: ./run_all.sh --only setup"
+    dry_run=yes ready_caffe >/dev/null
+    plan_of
+}
+
+check_room() { plan_of --check || exit 1; } # before the first stage that fills a disk

@@ -67,6 +67,7 @@ ready_caffe() {
     if [[ -n $gpus && $gpus != none ]]; then
         problem=$(caffe_gpus "$gpus" 2>&1) || die "-${problem#caffe: }" # --gpu, as it is called here
     fi
+    [[ $dry_run == yes ]] || check_room
     echo "# OpenBLAS kernel: ${CAFFE_BLAS_CORE:-${OPENBLAS_CORETYPE:-} (yours)}; GPUs: $GPUS"
 }
 
@@ -76,7 +77,6 @@ if [[ $plan == yes ]]; then
 fi
 if [[ $dry_run == no ]]; then
     take_work_folder
-    check_room
     trap 'interrupted INT' INT
     trap 'interrupted TERM' TERM HUP
 fi

@@ -1,0 +1,133 @@
+"""The plan of disk and time, against what stages then take, and what it says where room is short."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from tools.run import plan
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def settings(work: Path, pictures: Path, **more: object) -> dict[str, str]:
+    values: dict[str, object] = {
+        "W": work,
+        "DATA_DIR": work / "data",
+        "GPUS": "none",
+        "TABLE": 0,
+        "PROFILE": "mine",
+        "SOURCE": "own",
+        "NETWORK": "demo",
+        "TRAIN_PICTURES": pictures,
+        "DATABASE": pictures,
+        "TRAINING_SET": "own",
+        "WEIGHTS": "",
+        "NUM_WANTED": 20,
+        "RESIZE": 64,
+        "AUGMENT_ENGINE": "keras",
+        "KEEP_SNAPSHOTS": 3,
+        "MAX_ITER": "",
+        "EFFECTIVE_BATCH": "",
+        "LAYERS": "fc6",
+        "DIMS": "128 none",
+        "MAX_SIDE": 160,
+        "LEARN_SAMPLE": 10,
+    }
+    return {name: str(value) for name, value in (values | more).items()}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three classes of 4, 10 and 30 pictures of noise; a hidden folder and another file count for nothing."""
+    random = np.random.default_rng(1)
+    for name, count in (("a", 4), ("b", 10), ("c", 30), (".hidden", 3)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(count):
+            noise = random.integers(0, 256, (80, 100, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / "pictures" / name / f"{number}.jpg"), noise)
+    (tmp_path / "pictures" / "a" / "notes.txt").write_text("x" * 10_000)
+    return tmp_path / "pictures"
+
+
+def need(stage: str, given: dict[str, str]) -> plan.Need:
+    (found,) = [one for one in plan.needs(given, 2) if one.stage == stage]
+    return found
+
+
+def test_pictures_are_counted(pictures: Path) -> None:
+    found = plan.counted(pictures)
+    size = sum(path.stat().st_size for path in pictures.glob("[abc]/*.jpg"))
+    assert (found.count, found.classes) == (44, 3)
+    assert found.bytes == pytest.approx(size, rel=0.1)
+
+
+def test_an_lmdb_takes_what_was_planned(pictures: Path, tmp_path: Path) -> None:
+    given = settings(tmp_path / "work", pictures, NUM_WANTED=1, RESIZE=256)
+    planned = need("lmdb", given).bytes
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path} 0\n" for path in sorted(pictures.glob("[abc]/*.jpg"))))
+    convert = [
+        "convert_imageset",
+        "--resize_height=256",
+        "--resize_width=256",
+        "/",
+        listed,
+        tmp_path / "lmdb",
+    ]
+    subprocess.run(convert, check=True, capture_output=True)
+    taken = (tmp_path / "lmdb" / "data.mdb").stat().st_blocks * 512
+    assert planned / 1.5 < taken < planned * 1.5
+
+
+def test_copies_fill_every_class(pictures: Path, tmp_path: Path) -> None:
+    assert need("augment", settings(tmp_path, pictures)).why.startswith(
+        "16 copies"
+    )  # 3 x 20 are 60, 44 are there
+    assert need("augment", settings(tmp_path, pictures, NUM_WANTED=5)).why.startswith("0 copies")
+
+
+def test_training_on_a_gpu_is_not_guessed(pictures: Path, tmp_path: Path) -> None:
+    on_cpu, on_gpu = (need("finetune", settings(tmp_path, pictures, GPUS=gpus)) for gpus in ("none", "0,1"))
+    assert on_cpu.seconds and on_gpu.seconds is None
+    assert on_cpu.bytes == on_gpu.bytes
+
+
+def test_table_1_needs_no_training(pictures: Path, tmp_path: Path) -> None:
+    assert [one.stage for one in plan.needs(settings(tmp_path, pictures, TABLE=1), 2)] == ["extract", "score"]
+
+
+def test_what_is_done_needs_nothing(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / ".steps").mkdir()
+    (tmp_path / ".steps" / "lmdb%val_lmdb.done").touch()
+    assert "lmdb" not in {one.stage for one in plan.needs(settings(tmp_path, pictures), 2)}
+
+
+def test_too_little_room_is_refused_with_the_figures(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000))
+    words = [f"{name}={value}" for name, value in settings(tmp_path, pictures, RESIZE=1000).items()]
+    assert plan.main(["--check", *words]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(
+        f"run_all: too little room at {tmp_path}: this run needs 0.2 GB, and 0.0 GB are free"
+    )
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
+    assert plan.main(["--check", *words]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert plan.main(["--json", *words]) == 0
+    assert "lmdb" in {one["stage"] for one in json.loads(capsys.readouterr().out)}
+
+
+@pytest.mark.parametrize("profile", ["demo", "article"])
+def test_run_all_prints_it(profile: str) -> None:
+    command = [ROOT / "run_all.sh", "--profile", profile, "--table", "1", "--plan"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"Plan for {profile} on ")
+    assert "GB free at" in done.stdout and "extract" in done.stdout

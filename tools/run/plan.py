@@ -1,0 +1,266 @@
+"""What a run needs of disk and time on this machine, stage by stage, before it begins: run_all.sh --plan.
+
+Only Python's standard library, as it runs before anything is installed. Sizes are counted where the pictures
+are there, and taken from what is published where they are still to be downloaded. Times are those measured on
+2 cores of an Intel Xeon with AVX-512 (README, How fast), divided by this machine's cores; a GPU's are not
+known and not guessed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+MEASURED_CORES = 2
+LMDB_ENTRY_BYTES = 300  # key, Datum's other fields, and LMDB's pages, beside the pixels
+COPY_BYTES = 80_000  # a JPEG of 640 x 480 at quality 75
+DOWNLOAD_RATE = 10e6  # bytes a second: a guess, said as one
+
+# VGG16 on 2 cores, seconds a picture: 224 x 224 forward, forward and backward; 768 x 1024 to pool5
+FORWARD, TRAIN, MAP = 0.058, 0.191, 0.86
+DEMO_SPEED = 60  # the demo's network, in VGG16's
+CHECK_RATE, KEEP_RATE, LMDB_RATE = 505, 24, 425  # pictures a second; Keras', one process
+OPENCV_FASTER = 10
+MOP_WINDOWS = 25 + 49 + 1  # forward passes a picture of MOP-CNN's two window sizes, about
+
+PUBLISHED = {  # pictures and bytes of what is downloaded
+    "DATABASE": (5_063, 1_980_000_000),
+    "sfm120k": (120_000, 30_000_000_000),
+    "landmarks": (213_000, 30_000_000_000),
+}
+CLASSES = {"sfm120k": 713, "landmarks": 680}
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one stage needs: bytes, seconds (None: not known), and in words why."""
+
+    stage: str
+    bytes: float
+    seconds: float | None
+    why: str
+    in_data: bool = False
+    """Whether it lies in DATA_DIR and not in the work folder."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a folder, or of one to be downloaded: how many, their bytes, their classes."""
+
+    count: int
+    bytes: int
+    classes: int
+    there: bool
+
+
+def counted(folder: Path) -> Pictures:
+    """The pictures below a folder that is there."""
+    count, size, classes = 0, 0, set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        pictures = [name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        count += len(pictures)
+        if pictures:
+            classes.add(parent)
+        for name in pictures[:: max(1, len(pictures) // 20)][:20]:  # 20 of a folder tell the size of all
+            size += Path(parent, name).stat().st_size * len(pictures) // min(20, max(1, len(pictures)))
+    return Pictures(count, size, len(classes), True)
+
+
+def pictures_of(settings: dict[str, str], name: str) -> Pictures:
+    """What a setting's folder holds, or will."""
+    folder = Path(settings[name]) if settings[name] else None
+    if folder and folder.is_dir():
+        return counted(folder)
+    if settings["SOURCE"] == "made":
+        made = {"DATABASE": (414, 12_000_000, 11), "TRAIN_PICTURES": (1_600, 16_000_000, 64)}
+        return Pictures(*made.get(name, (0, 0, 0)), there=False)
+    kind = name if name == "DATABASE" else settings["TRAINING_SET"].replace("own", "landmarks")
+    if settings["SOURCE"] == "download":
+        return Pictures(*PUBLISHED[kind], CLASSES.get(kind, 1), False)
+    return Pictures(0, 0, 0, False)
+
+
+def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
+    """Sections 4 and 5, from the check to the trained network."""
+    work = Path(settings["W"])
+    faster = MEASURED_CORES / cores
+    given = pictures_of(settings, "TRAIN_PICTURES")
+    wanted, side = int(settings["NUM_WANTED"]), int(settings["RESIZE"])
+    all_of_them = max(given.count, given.classes * wanted)
+    copies = all_of_them - given.count
+    source = Path(settings["TRAIN_PICTURES"] or ".")
+    linked = _device(source) == _device(work)
+    yield Need(
+        "check",
+        0 if linked else given.bytes,
+        given.count / CHECK_RATE * faster,
+        f"{given.count:,} pictures, "
+        + ("as hard links" if linked else "copied, as they lie on another disk"),
+    )
+    rate = KEEP_RATE * (OPENCV_FASTER if settings["AUGMENT_ENGINE"] == "opencv" else 1)
+    size = min(COPY_BYTES, given.bytes / max(1, given.count)) if given.count else COPY_BYTES
+    yield Need(
+        "augment", copies * size, copies / rate / cores, f"{copies:,} copies, about {size / 1e3:.0f} kB each"
+    )
+    entry = 3 * side * side + LMDB_ENTRY_BYTES
+    yield Need(
+        "lmdb",
+        all_of_them * entry,
+        all_of_them / LMDB_RATE * faster,
+        f"{all_of_them:,} pictures of {side}x{side}x3 bytes",
+    )
+    weights = _size(settings["WEIGHTS"], 553_432_081 if settings["NETWORK"] == "vgg16" else 2_000_000)
+    kept = int(settings["KEEP_SNAPSHOTS"])
+    steps = int(settings["MAX_ITER"] or (50_000 if settings["NETWORK"] == "vgg16" else 1_000))
+    batch = int(settings["EFFECTIVE_BATCH"] or (64 if settings["NETWORK"] == "vgg16" else 32))
+    speed = DEMO_SPEED if settings["NETWORK"] == "demo" else 1
+    yield Need(
+        "finetune",
+        weights * (2 * (kept + 1) + 1),
+        steps * batch * TRAIN / speed * faster if settings["GPUS"] == "none" else None,
+        f"{steps:,} steps of {batch}; {kept + 1} snapshots of {2 * weights / 1e6:,.0f} MB and the model",
+    )
+
+
+def search_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
+    """Sections 1, 2 and 6: features and ranks."""
+    faster = MEASURED_CORES / cores
+    searched = pictures_of(settings, "DATABASE")
+    on_cpu = settings["GPUS"] == "none"
+    speed = DEMO_SPEED if settings["NETWORK"] == "demo" else 1
+    dimensions = 4096 if settings["NETWORK"] == "vgg16" else 256
+    layers = len(settings["LAYERS"].split())
+    models = 1 if settings["TABLE"] in ("1", "3") else 2
+    ranks = models * layers * len(settings["DIMS"].split()) * 55 * searched.count * 20
+    yield Need(
+        "extract",
+        models * layers * 4 * dimensions * searched.count,
+        models * searched.count * FORWARD / speed * faster if on_cpu else None,
+        f"{searched.count:,} pictures, {models} models, {layers} layers of {dimensions}",
+    )
+    yield Need("score", ranks, models * layers * 26 / speed * faster, "ranked lists as text")
+    if settings["TABLE"] in ("0", "3"):
+        area = (int(settings["MAX_SIDE"] or 1024) / 1024) ** 2
+        maps = searched.count * MAP * area / (1 if settings["NETWORK"] == "vgg16" else 4)
+        mop = (searched.count + int(settings["LEARN_SAMPLE"])) * MOP_WINDOWS * FORWARD / speed
+        yield Need(
+            "representations",
+            searched.count * 11 * 4 * 512 * 3 + int(settings["LEARN_SAMPLE"]) * 512 * 768 * 4 * area,
+            (maps * 1.4 + mop) * faster if on_cpu else None,
+            "every pooling of every map; MOP-CNN's windows take most of the time",
+        )
+
+
+def needs(settings: dict[str, str], cores: int) -> list[Need]:
+    """What the run needs, in the stages' order; nothing for a stage whose outputs are there."""
+    found: list[Need] = []
+    if settings["SOURCE"] == "download":
+        for name, stay in (("DATABASE", 2), ("TRAIN_PICTURES", 2)):
+            pictures = pictures_of(settings, name)
+            if not pictures.there and (name == "DATABASE" or settings["TABLE"] in ("0", "2")):
+                found.append(
+                    Need(
+                        "data",
+                        stay * pictures.bytes,
+                        pictures.bytes / DOWNLOAD_RATE,
+                        f"{name}: {pictures.bytes / 1e9:.1f} GB to download (at 10 MB/s), and unpacked",
+                        in_data=True,
+                    )
+                )
+    if settings["TABLE"] in ("0", "2"):
+        found += training_needs(settings, cores)
+    found += search_needs(settings, cores)
+    return [need for need in found if not _is_done(Path(settings["W"]), need.stage)]
+
+
+def _is_done(work: Path, stage: str) -> bool:
+    made = {
+        "check": "checked",
+        "augment": "augmented",
+        "lmdb": "lmdb%val_lmdb",
+        "finetune": "models%finetuned.caffemodel",
+    }
+    return stage in made and (work / ".steps" / f"{made[stage]}.done").is_file()
+
+
+def _device(path: Path) -> int:
+    while not path.exists():
+        path = path.absolute().parent
+    return path.stat().st_dev
+
+
+def _size(path: str, unknown: int) -> int:
+    return Path(path).stat().st_size if path and Path(path).is_file() else unknown
+
+
+def _free(path: Path) -> int:
+    while not path.exists():
+        path = path.absolute().parent
+    return shutil.disk_usage(path).free
+
+
+def in_words(seconds: float | None) -> str:
+    """Seconds as 3 min or 2.5 h."""
+    if seconds is None:
+        return "on the GPU"
+    return f"{max(1, round(seconds / 60))} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def as_text(found: Sequence[Need], settings: dict[str, str], cores: int) -> str:
+    """The plan for people."""
+    lines = [f"Plan for {settings['PROFILE']} on {cores} cores, GPUs: {settings['GPUS']}", ""]
+    lines += [
+        f"{need.stage:<16}{need.bytes / 1e9:>9.2f} GB {in_words(need.seconds):>12}   {need.why}"
+        for need in found
+    ]
+    for place, total in by_disk(found, settings).items():
+        lines.append(f"{'disk':<16}{total / 1e9:>9.2f} GB of {_free(place) / 1e9:.1f} GB free at {place}")
+    known = sum(need.seconds or 0 for need in found)
+    lines.append(f"{'time':<16}{in_words(known):>12}, computed from what was measured on 2 cores")
+    return "\n".join(lines)
+
+
+def by_disk(found: Sequence[Need], settings: dict[str, str]) -> dict[Path, float]:
+    """Bytes that are needed on each disk, under the first folder that lies on it."""
+    totals: dict[int, tuple[Path, float]] = {}
+    for need in found:
+        place = Path(settings["DATA_DIR" if need.in_data else "W"])
+        first, total = totals.get(_device(place), (place, 0.0))
+        totals[_device(place)] = first, total + need.bytes
+    return dict(totals.values())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the plan, or with --check only what there is no room for (exit status 1)."""
+    parser = argparse.ArgumentParser(prog="tools/run/plan.py", description=__doc__)
+    parser.add_argument(
+        "settings", nargs="+", metavar="NAME=VALUE", help="the profile's settings, and W, DATA_DIR, ..."
+    )
+    parser.add_argument("--check", action="store_true", help="say nothing where there is room")
+    parser.add_argument("--json", action="store_true", help="the plan for programs")
+    options = parser.parse_args(argv)
+    settings = dict(setting.partition("=")[::2] for setting in options.settings)
+    cores = len(os.sched_getaffinity(0))
+    found = needs(settings, cores)
+    lacking = {place: total for place, total in by_disk(found, settings).items() if total > _free(place)}
+    if options.json:
+        print(json.dumps([vars(need) for need in found], indent=1))
+    elif not options.check:
+        print(as_text(found, settings, cores))
+    for place, total in lacking.items():
+        print(
+            f"run_all: too little room at {place}: this run needs {total / 1e9:.1f} GB, and "
+            f"{_free(place) / 1e9:.1f} GB are free (./run_all.sh --plan shows what for)",
+            file=sys.stderr,
+        )
+    return 1 if lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
