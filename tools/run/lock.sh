@@ -5,27 +5,32 @@
 take_work_folder() {
     [[ ! -e $W || -d $W/.steps || -z $(ls -A -- "$W") ]] || die "$W holds files that are not a run's; choose another folder with --work"
     mkdir -p -- "$W/.steps" 2>/dev/null && [[ -w $W/.steps ]] || die "cannot write to $W"
-    exec 9>>"$W/.steps/lock"
-    flock -n 9 && return
+    ! lock_taken 0 || return 0
     [[ $take_over == yes ]] || die "another run is at work in $W: $(holders_in_words); --take-over ends it and goes on from there"
     end_holders
-    flock -w 10 9 || die "another run is at work in $W, and does not end: $(holders_in_words)"
+    lock_taken 10 || die "another run is at work in $W, and does not end: $(holders_in_words)"
 }
 
-holders() { # numbers of the processes that hold the lock, ours left out
+lock_taken() { # SECONDS to wait
+    exec 9>>"$W/.steps/lock"
+    flock -w "$1" 9 || { exec 9>&- && return 1; } # closed again, so that we are none of those who hold it
+}
+
+holders() { # numbers of the processes that hold the lock
     local link
     for link in /proc/[0-9]*/fd/9; do
-        if [[ $link -ef $W/.steps/lock && $link != "/proc/$$/fd/9" && $link != "/proc/$BASHPID/fd/9" ]]; then
+        if [[ $link -ef $W/.steps/lock ]]; then
             link=${link#/proc/}
             echo "${link%%/*}"
         fi
     done
 }
 
-holders_in_words() {
-    local pid words=""
+holders_in_words() { # as 4242 (caffe train -solver solver.prototxt)
+    local pid command words=""
     for pid in $(holders); do
-        words+=", $pid ($(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | cut -c 1-60 | sed 's/ *$//'))"
+        command=$(tr '\0\n' '  ' <"/proc/$pid/cmdline" 2>/dev/null | sed 's#[^ ]*/##g; s/ *$//' | cut -c 1-60)
+        words+=", $pid ($command)"
     done
     echo "process ${words:2}"
 }

@@ -1,0 +1,84 @@
+"""One run at a time in a work folder: who holds it is said, and --take-over ends them."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HOLD = """
+source "$1/tools/run/lock.sh"
+W=$2 take_over=no
+die() { echo "$*" >&2; exit 1; }
+take_work_folder
+"$3" "${@:4}" &
+echo held
+wait
+"""
+
+
+def hold(work: Path, *command: str) -> subprocess.Popen:
+    """A run that has the folder, and a command that it has started."""
+    process = subprocess.Popen(
+        ["bash", "-c", HOLD, "-", ROOT, work, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+def run_all(work: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [ROOT / "run_all.sh", "--profile", "demo", "--work", work, "--only", "mean", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def test_a_second_run_says_who_is_at_work(tmp_path: Path) -> None:
+    process = hold(tmp_path / "work", "sleep", "60")
+    try:
+        done = run_all(tmp_path / "work")
+        assert done.returncode == 1
+        assert re.search(r"another run is at work in \S+: process .*\d+ \(sleep 60\)", done.stderr)
+        assert "--take-over ends it" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_an_orphan_is_found_and_ended_when_told(tmp_path: Path) -> None:
+    """As a Caffe that trains on after its run was killed; it may write its snapshot first."""
+    program = tmp_path / "caffe"
+    program.write_text(
+        f"#!/bin/bash\ntrap 'touch {tmp_path}/snapshot; exit' INT\nwhile :; do sleep 0.1; done\n"
+    )
+    program.chmod(0o755)
+    process = hold(tmp_path / "work", str(program))
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    done = run_all(tmp_path / "work")
+    assert done.returncode == 1
+    orphan = re.search(r"process (\d+) \([^)]*caffe\)", done.stderr)
+    assert orphan and alive(int(orphan[1]))
+    taken = run_all(tmp_path / "work", "--take-over")
+    assert "asked the run in" in taken.stdout
+    assert (tmp_path / "snapshot").exists()
+    assert not alive(int(orphan[1]))
+    assert "does not exist" in taken.stderr  # so it went on, to a stage whose input is not there
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_can_t_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir(mode=0o555)
+    done = run_all(tmp_path / "work")
+    assert done.stderr == f"run_all: cannot write to {tmp_path}/work\n"
