@@ -7,9 +7,18 @@ import venv
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+# The long run: python -m pytest -c tests/pytest.ini --rootdir . -m fuzz --hypothesis-profile long
+# A drawn case's time says more of the machine than of the code, and fixtures of a whole module are meant.
+settings.register_profile(
+    "daily", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.register_profile("long", settings.get_profile("daily"), max_examples=1_000_000, database=None)
+settings.load_profile("daily")
 
 # What a shell starts in the background ignores Ctrl-C, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
