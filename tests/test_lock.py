@@ -15,6 +15,7 @@ source "$1/tools/run/lock.sh"
 W=$2 take_over=no
 die() { echo "$*" >&2; exit 1; }
 take_work_folder
+set -m # as run_all.sh starts its commands
 "$3" "${@:4}" &
 echo held
 wait

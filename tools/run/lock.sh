@@ -41,7 +41,11 @@ end_holders() { # as Ctrl-C would, so that Caffe writes its snapshot; who stays 
     # shellcheck disable=SC2086 # numbers
     kill -INT $pids 2>/dev/null || true
     echo "run_all: asked the run in $W to end: $(holders_in_words)"
-    while [[ -n $(holders) ]] && ((waited++ < 120)); do sleep 1; done
+    while [[ -n $(holders) ]] && ((waited++ < 120)); do
+        sleep 1
+        # shellcheck disable=SC2046 # numbers; some ignore Ctrl-C, as what a shell starts in the background does
+        ((waited != 10)) || kill -TERM $(holders) 2>/dev/null || true
+    done
     pids=$(holders)
     # shellcheck disable=SC2086
     [[ -z $pids ]] || kill -KILL $pids 2>/dev/null || true
