@@ -1,12 +1,13 @@
 """Stops a small run at drawn moments, lets it go on, and compares with a run that nobody disturbed.
 
-    python -m tests.campaign kill --times 100       SIGKILL, SIGTERM or SIGINT, to the run or to all its processes
-    python -m tests.campaign power-cut --times 50   what lay on the disk of a loop-mounted ext4, and nothing else
+    python -m tests.campaign kill --times 100       SIGKILL, SIGTERM or SIGINT, to the run or all its processes
+    python -m tests.campaign power-cut --times 50   what had reached a loop-mounted ext4, and nothing else
 
-A proof of its own, minutes to an hour: not part of the daily tests; the second needs root. The run is the whole
-walk to Table 2 on drawn pictures, the demo's network and some steps of training; every third disturbed run is one
-with --force on a finished folder. A stop in training changes the order of its pictures, so after one only what
-training does not touch must be the same bytes. The same seed draws the same moments.
+A proof of its own, minutes to an hour: not part of the daily tests; the second needs root. The run is the
+whole walk to Table 2 on drawn pictures, the demo's network and some steps of training; every third
+disturbed run is one with --force on a finished folder. A stop in training changes the order of its
+pictures, so after one only what training does not touch must be the same bytes. The same seed draws the
+same moments.
 """
 
 import argparse
@@ -24,7 +25,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import caffe
 import cv2
 import numpy as np
 
@@ -72,6 +72,9 @@ def write_inputs(folder: Path) -> Path:
         (folder / "gt" / f"place{kind}_1_query.txt").write_text(f"oxc1_{names[0]} 8 8 100 90\n")
         for judged, listed in (("good", names[:4]), ("ok", names[4:5]), ("junk", names[5:])):
             (folder / "gt" / f"place{kind}_1_{judged}.txt").write_text("".join(f"{one}\n" for one in listed))
+    os.environ["GLOG_minloglevel"] = "2"  # read when Caffe is loaded
+    import caffe
+
     net = caffe.Net(str(ROOT / "prototxt" / "demo" / "deploy.prototxt"), caffe.TEST)
     drawn = np.random.default_rng(1)
     for blobs in net.params.values():
