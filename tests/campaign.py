@@ -1,6 +1,6 @@
 """Stops a small run at drawn moments, lets it go on, and compares with a run that nobody disturbed.
 
-    python -m tests.campaign kill --times 100       SIGKILL, SIGTERM or SIGINT, to the run or all its processes
+    python -m tests.campaign kill --times 100       SIGKILL, SIGTERM or SIGINT to the run or its processes
     python -m tests.campaign power-cut --times 50   what had reached a loop-mounted ext4, and nothing else
 
 A proof of its own, minutes to an hour: not part of the daily tests; the second needs root. The run is the
@@ -72,7 +72,7 @@ def write_inputs(folder: Path) -> Path:
         (folder / "gt" / f"place{kind}_1_query.txt").write_text(f"oxc1_{names[0]} 8 8 100 90\n")
         for judged, listed in (("good", names[:4]), ("ok", names[4:5]), ("junk", names[5:])):
             (folder / "gt" / f"place{kind}_1_{judged}.txt").write_text("".join(f"{one}\n" for one in listed))
-    os.environ["GLOG_minloglevel"] = "2"  # read when Caffe is loaded
+    os.environ |= {"GLOG_minloglevel": "2"}  # read when Caffe is loaded
     import caffe
 
     net = caffe.Net(str(ROOT / "prototxt" / "demo" / "deploy.prototxt"), caffe.TEST)
@@ -90,7 +90,18 @@ def write_inputs(folder: Path) -> Path:
 
 
 def command(profile: Path, work: Path, *more: str) -> list[str]:
-    return [str(ROOT / "run_all.sh"), "--profile", str(profile), "--work", str(work), "--table", "2", *more]
+    return [
+        str(ROOT / "run_all.sh"),
+        "--profile",
+        str(profile),
+        "--work",
+        str(work),
+        "--table",
+        "2",
+        "--from",
+        "data",
+        *more,
+    ]
 
 
 def start(profile: Path, work: Path, name: str, *more: str) -> subprocess.Popen:
