@@ -18,7 +18,7 @@ from eval.files.scores import read_scores, shown_rows
 from eval.forward.network import Network, check_any_size
 from eval.forward.photographs import Picture, list_pictures, query_pictures
 from eval.forward.workers import Batch, compute, workers
-from eval.report.measures import chosen
+from eval.report.rankings import chosen
 from tools.files.mean_file import read_mean
 from tools.files.prototxt import read_net
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.files.scores import read_scores
 from eval.results import table_of_layers, table_of_representations
 from eval.results.article import Article, article
+from eval.results.comparable import comparability
 from eval.results.tidy_csv import as_csv
 from tools.program import run_program, write_text
 
@@ -33,17 +34,21 @@ def write_layers(table: int, files: Mapping[str, Path], out: Path, data_note: st
     """Write Table 1 or 2 of these models' scores.json, and print it. Raises ValueError or OSError."""
     scores = {model: read_scores(path) for model, path in files.items()}
     cells = table_of_layers.cells_of(article(), table, scores)
-    remarks = measured_on(article(), data_note)
-    markdown = table_of_layers.as_markdown(article(), table, cells, remarks)
-    write(out, table, table_of_layers.as_json(table, cells), table_of_layers.rows_of(table, cells), markdown)
+    comparable = comparability(article(), scores.values(), data_note)
+    remarks = [*measured_on(article(), data_note), *table_of_layers.remarks_on(article(), table, cells)]
+    made = table_of_layers.as_json(table, cells, comparable, remarks)
+    markdown = table_of_layers.as_markdown(article(), table, cells, comparable, remarks)
+    write(out, table, made, table_of_layers.rows_of(table, cells), markdown)
 
 
 def write_representations(files: Sequence[Path], out: Path, data_note: str | None) -> None:
     """Write Table 3 of every row of these scores.json, and print it. Raises ValueError or OSError."""
-    rows, columns = table_of_representations.read(files)
-    remarks = measured_on(article(), data_note)
-    markdown = table_of_representations.as_markdown(article(), rows, columns, remarks)
-    made = table_of_representations.as_json(article(), rows)
+    scores = [read_scores(path) for path in files]
+    rows, columns = table_of_representations.rows_and_columns(scores)
+    comparable = comparability(article(), scores, data_note)
+    remarks = [*table_of_representations.remarks_on(rows), *measured_on(article(), data_note)]
+    made = table_of_representations.as_json(article(), rows, comparable, remarks)
+    markdown = table_of_representations.as_markdown(article(), rows, columns, comparable, remarks)
     write(out, 3, made, table_of_representations.figures_of(rows), markdown)
 
 
@@ -58,18 +63,13 @@ def write(
 
 
 def measured_on(article: Article, data_note: str | None) -> list[str]:
-    """Where the figures come from, and whether they can be compared at all."""
+    """Where the article's figures come from, and what ours were measured on."""
     source = article.source
-    theirs = f"{article.network} on {article.dataset}"
     remarks = [
-        f"Article: {source['author']}, {source['title']}, {source['date']}, {source['url']} ({theirs})."
+        f"Article: {source['author']}, {source['title']}, {source['date']}, {source['url']} "
+        f"({article.network} on {article.dataset})."
     ]
-    if data_note:
-        remarks.append(
-            f"Ours: {data_note.rstrip('.')}. This is not what the article measured ({theirs}), so the "
-            "figures are not comparable one by one: compare which rise and which fall."
-        )
-    return remarks
+    return [*remarks, f"Ours: {data_note.rstrip('.')}."] if data_note else remarks
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -16,8 +16,8 @@ from small_run import BUILDINGS, SmallRun
 
 from eval.files.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
-from eval.report.measures import RECALLS, chosen, places, precision_at_recall, verdict
-from eval.report.story import Grid, bars_of
+from eval.report.rankings import RECALLS, chosen, places, precision_at_recall, verdict
+from eval.report.tables_section import Grid, bars_of
 
 pytest_plugins = ("small_run",)
 PATIENCE = 120_000
@@ -67,7 +67,17 @@ def test_it_opens_from_disk_with_nothing_missing(opened: tuple[Page, list[str]])
     assert [src for src, width, _ in images if width == 0] == []
     assert [src for src, _, alt in images if not alt] == []
     headings = page.locator("h2").all_inner_texts()
-    assert headings == ["Data", "The network", "Training", "What the network sees", "Retrieval", "Provenance"]
+    assert headings == [
+        "The answer",
+        "1. Which layer",
+        "2. From a map to a vector",
+        "3. Features of any layer",
+        "4. Data augmentation",
+        "5. Fine-tuning",
+        "6. The test",
+        "The article's claims, one by one",
+        "Provenance",
+    ]
     assert page.locator(".none").count() == 0
 
 
@@ -90,11 +100,12 @@ def test_representations_and_claims_are_there(opened: tuple[Page, list[str]], sm
     published = page.locator("table[data-table='published'] tbody tr").all_inner_texts()
     assert len(published) == len(table["published"]) > 1
     assert any("VGG16 trained for retrieval" in row and "87.90" in row for row in published)
-    assert "##" not in page.locator("#retrieval").inner_text()
     claims = json.loads((results / "claims.json").read_text())["claims"]
-    rows = page.locator("table", has_text="What the article says").locator("tbody tr")
-    assert rows.locator("th").all_inner_texts() == [claim["text"] for claim in claims]
+    answers = page.locator("ul.claims li")
+    assert answers.locator("a").all_inner_texts() == [claim["text"] for claim in claims]
+    assert answers.locator(".verdict").all_inner_texts() == [claim["verdict"] for claim in claims]
     assert {claim["verdict"] for claim in claims} > {"not measured here"}
+    assert page.locator("article.claim h3").count() == len(claims)
 
 
 def test_a_table_of_many_figures_has_a_bar_a_row() -> None:
@@ -214,7 +225,7 @@ def test_a_run_of_table_1_says_what_is_missing(browser: Browser, small_run: Smal
     page, wrong = open_page(browser, out)
     assert wrong == []
     missing = " ".join(page.locator(".none").all_inner_texts())
-    for words in ("no training data", "has not trained", "No maps were kept"):
+    for words in ("no training data", "has not trained", "No maps were kept", "There is no Table 2"):
         assert words in missing
     assert (
         page.locator("table[data-table='1']").count() == 1
@@ -229,7 +240,9 @@ def test_a_run_that_has_only_begun_has_a_report_too(browser: Browser, tmp_path: 
     (steps / "checked.ran").write_text("check\t3\tpython -m data_prep.check_images x\n")
     assert main([str(tmp_path / "work")]) == 0
     page, wrong = open_page(browser, tmp_path / "work" / "report")
-    assert wrong == [] and page.locator(".none").count() == 5
+    assert wrong == []
+    said = page.locator(".none").all_inner_texts()
+    assert len(said) == len(set(said)) == 10
 
 
 @pytest.mark.parametrize(
@@ -238,6 +251,15 @@ def test_a_run_that_has_only_begun_has_a_report_too(browser: Browser, tmp_path: 
         (None, "Not a folder: "),
         ({}, "holds no run: ./run_all.sh makes one"),
         ({"results/table1.json": "{"}, "table1.json is not JSON"),
+        (
+            {"results/table1.json": '{"rows": [{}]}'},
+            "table1.json is not a table of eval.tables: it lacks 'label'",
+        ),
+        ({"results/table3.json": '{"rows": 3}'}, "table3.json is not a table of eval.tables"),
+        (
+            {"results/table1.json": '{"rows": []}', "results/claims.json": "[3]"},
+            "claims.json is not one of eval.claims",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -249,7 +271,7 @@ def test_bad_input_is_one_sentence(
             (tmp_path / "work" / name).write_text(content)
     assert main([str(tmp_path / "work"), "--out", str(tmp_path / "report")]) == 1
     said = capsys.readouterr().err
-    assert sentence in said and said.startswith("report: ") and said.count("\n") == 1
+    assert sentence in said and said.startswith("eval.report: ") and said.count("\n") == 1
     assert not (tmp_path / "report").exists() and not (tmp_path / "report.part").exists()
 
 

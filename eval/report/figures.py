@@ -1,4 +1,4 @@
-"""The report's figures, drawn by matplotlib in its own colours (pages.SCHEME makes dark ones of them).
+"""The report's figures, drawn by matplotlib in its own colours (page_pictures makes dark ones of them).
 
 Narrow, so that their words can still be read on a telephone.
 """
@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
-from eval.report.measures import RECALLS
+from eval.report.rankings import RECALLS
 from eval.report.run_folder import ClassSize
 
 WIDTH = 4.6  # inches: a telephone shows this at 4/5 of the size, words of 10 points as 8
 COLOURS = {"pretrained": "C0", "finetuned": "C1"}
 NAMES = {"pretrained": "pre-trained", "finetuned": "fine-tuned"}
 MOST_NAMED = 30
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "font.size": 10,

@@ -1,6 +1,8 @@
 """What a run has left in its folder. What is not there is None or empty, never an error."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,13 +11,11 @@ from typing import Any
 from eval.files.ground_truth import GroundTruth, read_ground_truth
 from eval.files.scores import Scores, read_scores
 from eval.forward.photographs import Picture, list_pictures
+from eval.results.article import MODELS, Article, article
 from tools.files.class_names import read_class_names
 from tools.files.csv_rows import read_csv
 from tools.files.image_list import read_image_list
 from tools.files.picture_names import folders_in, pictures_in
-
-MODELS = ("pretrained", "finetuned")
-ARTICLE = Path(__file__).parents[1] / "results" / "article.json"
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Run:
         return {int(file.stem[-1]): read_json(file) for file in files}
 
     @cached_property
-    def claims(self) -> list[dict[str, Any]]:
-        """The article's claims as eval.claims has tried them."""
+    def claims(self) -> Any:
+        """claims.json of eval.claims, or None."""
         path = self.work / "results" / "claims.json"
-        return read_json(path)["claims"] if path.is_file() else []
+        return read_json(path) if path.is_file() else None
 
     @cached_property
     def truths(self) -> dict[str, GroundTruth]:
@@ -115,11 +115,10 @@ class Run:
         """The searched pictures by name."""
         return list_pictures(self.images) if self.images is not None else {}
 
-    @cached_property
-    def article(self) -> dict[str, Any]:
+    @property
+    def article(self) -> Article:
         """The article's figures."""
-        figures: dict[str, Any] = read_json(ARTICLE)
-        return figures
+        return article()
 
 
 def read_json(path: Path) -> Any:
@@ -128,6 +127,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+@contextmanager
+def read_as(what: str, path: Path) -> Iterator[None]:
+    """Turn what Python says of JSON of another shape into a ValueError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{path} is not {what}: it lacks {error}") from None
+    except (TypeError, AttributeError, ValueError):
+        raise ValueError(f"{path} is not {what}") from None
 
 
 def read_rows(path: Path) -> list[dict[str, str]] | None:

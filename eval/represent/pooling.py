@@ -103,6 +103,17 @@ def crow_spatial_weight(feature_map: np.ndarray) -> np.ndarray:
     return _spatial_weight(_cells(_after_relu(feature_map, "CroW"))).reshape(feature_map.shape[1:])
 
 
+def crow_weighted(feature_map: np.ndarray) -> np.ndarray:
+    """What each cell adds to CroW's vector, over all channels, to look at: (C, H, W) -> (H, W).
+
+    S_ij * (sum over the channels of I_c * x_cij), spatial times channel weight: its sum is that of crow's
+    vector. Raises what crow raises.
+    """
+    cells = _cells(_after_relu(feature_map, "CroW"))
+    weighted: np.ndarray = (_channel_weight(cells) @ cells) * _spatial_weight(cells)
+    return weighted.reshape(feature_map.shape[1:])
+
+
 def rmac_regions(height: int, width: int, levels: int = RMAC_LEVELS) -> list[tuple[int, int, int]]:
     """R-MAC's grid on height x width cells: squares as (top, left, side), level by level, row by row.
 

@@ -29,6 +29,14 @@ class Article:
     """Its author, title, date and url."""
     network: str
     dataset: str
+    weights_sha256: str
+    """Of VGG_ILSVRC_16_layers.caffemodel."""
+    pictures: Sequence[int]
+    """How many Oxford5k has: one of its 5063 files can't be read in some copies."""
+    ground_truth_sha256: str
+    """Of Oxford5k's own files, as eval.files.ground_truth.fingerprint has it."""
+    trained_on: str
+    """What the fine-tuned network was trained on."""
     columns: Sequence[Column]
     map: Mapping[str, Mapping[str, Mapping[str, float]]]
     """By model, layer and label of the dimension."""

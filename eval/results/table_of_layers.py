@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from eval.files.scores import Key, Row, Scores, shown_rows
 from eval.results.article import MODELS, Article, place_of
+from eval.results.comparable import Comparability
 from eval.results.markdown import aligned, wrapped
 
 TITLES = {1: "which layer, and how many dimensions", 2: "what fine-tuning gains"}
@@ -74,9 +75,10 @@ def _more(table: int, given: Sequence[Key], scores: Mapping[str, Scores]) -> Ite
     return [row.key for row in shown_rows(scores).values()]
 
 
-def as_json(table: int, cells: Sequence[Cell]) -> str:
-    """The table for programs; mAP from 0 to 1."""
-    return json.dumps({"table": table, "rows": rows_of(table, cells)}, indent=1) + "\n"
+def as_json(table: int, cells: Sequence[Cell], comparable: Comparability, remarks: Sequence[str]) -> str:
+    """The table for programs; mAP from 0 to 1. `comparable` is null where that can't be told."""
+    said = {"comparable": comparable.verdict, "compared": comparable.sentence, "remarks": list(remarks)}
+    return json.dumps({"table": table} | said | {"rows": rows_of(table, cells)}, indent=1) + "\n"
 
 
 def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:
@@ -95,8 +97,10 @@ def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:
     ]
 
 
-def as_markdown(article: Article, table: int, cells: Sequence[Cell], remarks: Sequence[str]) -> str:
-    """The table for people: title, table, and what one must know to read it, `remarks` first."""
+def as_markdown(
+    article: Article, table: int, cells: Sequence[Cell], comparable: Comparability, remarks: Sequence[str]
+) -> str:
+    """The table for people: title, whether it can be compared, table, and what one must know to read it."""
     labels = sorted({cell.label for cell in cells}, key=place_of)
     lines = [["mAP", "", *map(article.heading, labels)]]
     for model, layer in dict.fromkeys((cell.model, cell.layer) for cell in cells):
@@ -106,14 +110,38 @@ def as_markdown(article: Article, table: int, cells: Sequence[Cell], remarks: Se
             figures = [show(row[label]) if label in row else "" for label in labels]
             if any(figures):
                 lines.append([next(names, ""), kind, *figures])
-    said = [
-        *remarks,
+    parts = [f"# Table {table}: {TITLES[table]}", wrapped(comparable.sentence), aligned(lines, 2)]
+    return "\n\n".join([*parts, *map(wrapped, remarks)]) + "\n"
+
+
+def remarks_on(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:
+    """What one must know to read the table."""
+    return [
         *blanks(article, table, cells),
         *additions(article, cells),
         *dimensions(article, cells),
         *noise(cells),
+        *trained_on(article, table, cells),
     ]
-    return "\n\n".join([f"# Table {table}: {TITLES[table]}", aligned(lines, 2), *map(wrapped, said)]) + "\n"
+
+
+def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:
+    """For Table 2: whether fine-tuning has changed anything, and what the article's was trained on."""
+    if table != 2:
+        return []
+    by_model = [[cell.ours for cell in cells if cell.model == model and cell.ours] for model in MODELS]
+    remarks = []
+    if by_model[0] and [row.ap for row in by_model[0]] == [row.ap for row in by_model[1]]:
+        layers = ", ".join(dict.fromkeys(row.layer for row in by_model[0]))
+        remarks.append(
+            f"Both networks answer every query alike: fine-tuning has left {layers} as it was. So it is "
+            f"where only the last layer was trained (FINETUNE_MODE=last), as {layers} comes before it."
+        )
+    remarks.append(
+        f"The article fine-tuned on {article.trained_on}: its second figure compares with a run that did so "
+        "too."
+    )
+    return remarks
 
 
 def blanks(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.files.scores import Scores, read_scores
+from eval.files.scores import Scores
 from eval.represent.pooling import POOLINGS
 from eval.results.article import Article, place_of
+from eval.results.comparable import Comparability
 from eval.results.markdown import aligned, wrapped
 
 TITLE = "every representation, plain and with query expansion (QE)"
@@ -45,19 +45,17 @@ class Row(NamedTuple):
         return f"{self.layer} {self.pooling}".strip()
 
 
-def read(paths: Sequence[Path]) -> tuple[list[Row], list[Column]]:
+def rows_and_columns(files: Sequence[Scores]) -> tuple[list[Row], list[Column]]:
     """The table's rows in the order of the files, and its columns; rows without re-ranking.
 
-    Raises OSError where a file can't be read, ValueError where it is no scores.json or two kinds of query
-    expansion stand in one.
+    Raises ValueError where two kinds of query expansion stand in one file, or nothing in all.
     """
     rows: list[Row] = []
-    for path in paths:
-        scores = read_scores(path)
+    for scores in files:
         try:
             rows += _rows(scores)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{scores.path}: {error}") from None
     if not rows:
         raise ValueError("Table 3 needs scores, and the files hold none")
     return rows, sorted(
@@ -105,7 +103,7 @@ def published(article: Article, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
     return [figure for figure in article.representations if figure["pooling"] in here]
 
 
-def as_json(article: Article, rows: Sequence[Row]) -> str:
+def as_json(article: Article, rows: Sequence[Row], comparable: Comparability, remarks: Sequence[str]) -> str:
     """The table for programs; mAP from 0 to 1. `published` has others' figures, `sources` where from."""
     made = [
         {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures", "learnt", "pca")}
@@ -114,7 +112,8 @@ def as_json(article: Article, rows: Sequence[Row]) -> str:
     ]
     given = published(article, rows)
     sources = {figure["source"]: article.sources[figure["source"]] for figure in given}
-    table = {"table": 3, "rows": made, "published": given, "sources": sources}
+    said = {"comparable": comparable.verdict, "compared": comparable.sentence, "remarks": list(remarks)}
+    table = {"table": 3} | said | {"rows": made, "published": given, "sources": sources}
     return json.dumps(table, indent=1) + "\n"
 
 
@@ -131,7 +130,11 @@ def figures_of(rows: Sequence[Row]) -> list[dict[str, object]]:
 
 
 def as_markdown(
-    article: Article, rows: Sequence[Row], columns: Sequence[Column], remarks: Sequence[str]
+    article: Article,
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    comparable: Comparability,
+    remarks: Sequence[str],
 ) -> str:
     """The table for people: title, table, what one must know to read it, and what others have published."""
     lines = [["mAP", "", "input", *(column.heading for column in columns)]]
@@ -142,8 +145,8 @@ def as_markdown(
     if len({row.model for row in rows}) > 1:
         models = ["model", *(row.model for row in rows)]
         lines = [[model, *line] for model, line in zip(models, lines, strict=True)]
-    parts = [f"# Table 3: {TITLE}", aligned(lines, len(lines[0]) - len(columns))]
-    parts += map(wrapped, [*_reading(rows), *remarks])
+    parts = [f"# Table 3: {TITLE}", wrapped(comparable.sentence)]
+    parts += [aligned(lines, len(lines[0]) - len(columns)), *map(wrapped, remarks)]
     return "\n\n".join([*parts, *_published(article, rows)]) + "\n"
 
 
@@ -176,7 +179,7 @@ def _percent(figure: dict[str, Any] | None) -> str:
     return f"{100 * figure['map']:.2f} %" if figure else ""
 
 
-def _reading(rows: Sequence[Row]) -> list[str]:
+def remarks_on(rows: Sequence[Row]) -> list[str]:
     """What the columns hold, and which pictures what was learnt comes from."""
     fewer = {
         row.name: figure["dim"]

@@ -9,9 +9,14 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from eval.report.words import Words
+
 JPEG_QUALITY = 80
+Pixels = NDArray[np.uint8]
+"""(H, W, 3), BGR."""
 # matplotlib's own colours (its drawings stay plain) by the name of what a colour scheme makes of them
 SCHEME = {
     "#000000": ("ink", "#1d2330", "#e8ebf1"),
@@ -33,7 +38,15 @@ class Shown:
     src: str
     width: int
     height: int
-    alt: str
+    alt: Words
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure with the words below it that say what to see."""
+
+    picture: Shown
+    caption: Words
 
 
 class Pictures:
@@ -43,33 +56,33 @@ class Pictures:
         self._folder = folder
         self._known: dict[tuple[str, int], Shown] = {}
 
-    def figure(self, name: str, figure: Figure, alt: str) -> Shown:
+    def figure(self, name: str, figure: Figure, alt: Words) -> Shown:
         """Write a figure as SVG that follows the reader's colour scheme, and close it."""
         text = StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
         plt.close(figure)
         return self.svg(name, text.getvalue(), alt)
 
-    def svg(self, name: str, text: str, alt: str) -> Shown:
+    def svg(self, name: str, text: str, alt: Words) -> Shown:
         """Write an SVG drawn in matplotlib's colours, so that it follows the reader's colour scheme."""
         path = self._place(f"{name}.svg")
         path.write_text(follow_scheme(text), encoding="utf-8")
-        width, height = (float(re.search(rf'\b{side}="([\d.]+)pt"', text)[1]) for side in ("width", "height"))
+        width, height = (_points(text, side) for side in ("width", "height"))
         return Shown(self._src(path), round(width * 4 / 3), round(height * 4 / 3), alt)
 
-    def jpeg(self, name: str, image: np.ndarray, alt: str, quality: int = JPEG_QUALITY) -> Shown:
+    def jpeg(self, name: str, image: Pixels, alt: Words, quality: int = JPEG_QUALITY) -> Shown:
         """Write pixels (H, W, 3) uint8 BGR as JPEG."""
         path = self._place(f"{name}.jpg")
         path.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
         return Shown(self._src(path), image.shape[1], image.shape[0], alt)
 
-    def png(self, name: str, image: np.ndarray, alt: str) -> Shown:
+    def png(self, name: str, image: Pixels, alt: Words) -> Shown:
         """Write pixels (H, W, 3) uint8 BGR as PNG, for pictures whose single pixels matter."""
         path = self._place(f"{name}.png")
         path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
         return Shown(self._src(path), image.shape[1], image.shape[0], alt)
 
-    def thumbnail(self, path: Path, name: str, alt: str, height: int = 120) -> Shown | None:
+    def thumbnail(self, path: Path, name: str, alt: Words, height: int = 120) -> Shown | None:
         """A file's thumbnail, made once however often it is shown; None where the file is no picture."""
         key = (str(path), height)
         if key not in self._known:
@@ -93,6 +106,14 @@ class Pictures:
         return path.relative_to(self._folder.parent).as_posix()
 
 
+def _points(svg: str, side: str) -> float:
+    """A side of an SVG as matplotlib writes it. Raises ValueError for another's."""
+    found = re.search(rf'\b{side}="([\d.]+)pt"', svg)
+    if found is None:
+        raise ValueError(f"this SVG has no {side} in points: {svg[:60]!r}")
+    return float(found[1])
+
+
 def follow_scheme(svg: str) -> str:
     """Let an SVG drawn in matplotlib's colours have dark ones where the reader's device asks for them.
 
@@ -109,7 +130,7 @@ def follow_scheme(svg: str) -> str:
     return head + style + tail
 
 
-def read_small(path: Path, height: int) -> np.ndarray | None:
+def read_small(path: Path, height: int) -> Pixels | None:
     """A file's pixels (h, w, 3) uint8 BGR at this height or less, None where it is no picture.
 
     No wider than three times its height.
@@ -118,17 +139,17 @@ def read_small(path: Path, height: int) -> np.ndarray | None:
     return None if image is None else fit(image, height)
 
 
-def read_image(path: Path) -> np.ndarray | None:
+def read_image(path: Path) -> Pixels | None:
     """A file's pixels (H, W, 3) uint8 BGR; None where OpenCV reads no picture from it."""
     try:
         encoded = np.fromfile(path, np.uint8)
     except OSError:
         return None
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    return what_there_is(path) if image is None else image
+    return what_there_is(path) if image is None else np.asarray(image, np.uint8)
 
 
-def what_there_is(path: Path) -> np.ndarray | None:
+def what_there_is(path: Path) -> Pixels | None:
     """The pixels (H, W, 3) uint8 BGR of a file that is cut short, as far as they go; None without any."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
@@ -140,8 +161,21 @@ def what_there_is(path: Path) -> np.ndarray | None:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def fit(image: np.ndarray, height: int) -> np.ndarray:
+def fit(image: Pixels, height: int) -> Pixels:
     """Scale down to a height, or a width of three times that; small pictures stay as they are."""
     scale = min(1.0, height / image.shape[0], 3 * height / image.shape[1])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)) if scale < 1 else image
+
+
+def boxed(path: Path, box: tuple[float, float, float, float], height: int = 150) -> Pixels | None:
+    """A picture with a query's box drawn on it, (h, w, 3) uint8 BGR; None where it is no picture."""
+    image = read_image(path)
+    if image is None:
+        return None
+    small = fit(image, height).copy()
+    scale = small.shape[1] / image.shape[1]
+    left, top, right, bottom = (round(value * scale) for value in box)
+    for colour, thickness in (((0, 0, 0), 4), ((0, 220, 255), 2)):
+        cv2.rectangle(small, (left, top), (right - 1, bottom - 1), colour, thickness)
+    return small

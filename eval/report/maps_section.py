@@ -7,24 +7,20 @@ from pathlib import Path
 import cv2
 import matplotlib as mpl
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.files.ground_truth import Query
-from eval.report.pages import Pictures, Shown, fit, read_image
+from eval.report.page_pictures import Illustration, Pictures, Pixels, fit, read_image
 from eval.report.run_folder import Run, read_json
-from eval.represent.pooling import crow, crow_spatial_weight, rmac, rmac_regions, rmac_vectors
+from eval.report.words import Words, percent, text
+from eval.represent.pooling import crow, crow_spatial_weight, crow_weighted, rmac, rmac_regions, rmac_vectors
 
 HEIGHT = 200
 CHANNELS = 3
 REGIONS = 4
 EDGE = (0, 220, 255)
-
-
-@dataclass(frozen=True)
-class View:
-    """One picture of a photograph as a network sees it, and the words below."""
-
-    picture: Shown
-    caption: str
+Maps = NDArray[np.float32]
+"""(C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class ModelView:
     """What one model sees in a photograph."""
 
     name: str
-    pictures: list[View]
+    pictures: list[Illustration]
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,14 @@ class QueryView:
 
 
 @dataclass(frozen=True)
-class Views:
+class MapsSection:
     """The section: what all pictures have in common in words, and the queries."""
 
-    words: str
+    words: Words
     queries: list[QueryView]
 
 
-def views(run: Run, pictures: Pictures) -> Views | None:
+def maps_section(run: Run, pictures: Pictures) -> MapsSection | None:
     """Everything that eval.keep_maps kept for this run; None without it."""
     index = run.work / "looks" / "look.json"
     if not index.is_file():
@@ -67,22 +63,31 @@ def views(run: Run, pictures: Pictures) -> Views | None:
             maps = np.load(run.work / "looks" / model / kept["layer"] / f"{query}.npy")
             drawn = _views_of(fit(photo, HEIGHT), maps, _box(run.truths[query].query, photo))
             named = [
-                View(pictures.jpeg(f"sees/{query}_{model}_{number}", picture, f"{query}, {words}"), words)
+                Illustration(
+                    pictures.jpeg(
+                        f"sees/{query}_{model}_{number}",
+                        picture,
+                        text("{name}, {what}", name=query, what=words),
+                    ),
+                    words,
+                )
                 for number, (picture, words) in enumerate(drawn)
             ]
             of_models.append(ModelView(model, named))
         shown.append(QueryView(query, of_models))
-    words = (
-        f"Maps of {kept['layer']}, the photograph whole and its aspect kept. Light is where CroW counts most "
-        "and should lie on the building rather than on sky and grass; R-MAC's thick frames are the regions "
-        f"most like the vector that all regions give together; the {CHANNELS} channels add most to CroW's "
-        "vector. Where there are two models, compare them: fine-tuning on buildings should pull the light "
-        "onto them."
+    words = text(
+        "Maps of {layer}, the photograph whole and its aspect kept. Light is where CroW counts most and "
+        "should lie on the building rather than on sky and grass: first by the spatial weight alone, then "
+        "times the channel weight, as the article shows it. R-MAC's thick frames are the regions most like "
+        "the vector that all regions give together; the {count} channels add most to CroW's vector. Where "
+        "there are two models, compare them: fine-tuning on buildings should pull the light onto them.",
+        layer=kept["layer"],
+        count=CHANNELS,
     )
-    return Views(words, shown) if shown else None
+    return MapsSection(words, shown) if shown else None
 
 
-def _box(query: Query, photo: np.ndarray) -> tuple[float, float, float, float]:
+def _box(query: Query, photo: Pixels) -> tuple[float, float, float, float]:
     """The query's box in shares of the photograph's width and height."""
     height, width = photo.shape[:2]
     x1, y1, x2, y2 = query.box
@@ -90,24 +95,35 @@ def _box(query: Query, photo: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _views_of(
-    photo: np.ndarray, maps: np.ndarray, box: tuple[float, float, float, float]
-) -> Iterator[tuple[np.ndarray, str]]:
+    photo: Pixels, maps: Maps, box: tuple[float, float, float, float]
+) -> Iterator[tuple[Pixels, Words]]:
     """Pictures with their captions: CroW's weight, R-MAC's regions, the strongest channels."""
     height, width = photo.shape[:2]
     sides = (width, height, width, height)
     left, top, right, bottom = (round(share * side) for share, side in zip(box, sides, strict=True))
-    weighted = heat(photo, crow_spatial_weight(maps))
-    cv2.rectangle(weighted, (left, top), (right - 1, bottom - 1), EDGE, 1)
-    yield weighted, "CroW's spatial weight; the thin frame is the query"
+    weights = {
+        "CroW's spatial weight; the thin frame is the query": crow_spatial_weight(maps),
+        "CroW's spatial times channel weight": crow_weighted(maps),
+    }
+    for words, weight in weights.items():
+        weighted = heat(photo, weight)
+        cv2.rectangle(weighted, (left, top), (right - 1, bottom - 1), EDGE, 1)
+        yield weighted, words
     count = len(rmac_regions(*maps.shape[1:]))
-    yield regions(photo, maps), f"R-MAC: {count} regions, the {REGIONS} that count most"
+    yield (
+        regions(photo, maps),
+        text("R-MAC: {count} regions, the {most} that count most", count=count, most=REGIONS),
+    )
     vector = crow(maps)
     for channel in np.argsort(-vector, kind="stable")[:CHANNELS]:
         share = vector[channel] ** 2 / max(float(np.sum(vector**2)), 1e-30)
-        yield heat(photo, maps[channel]), f"channel {channel}, {100 * share:.0f}\u00a0% of CroW's vector"
+        yield (
+            heat(photo, maps[channel]),
+            text("channel {channel}, {share} of CroW's vector", channel=channel, share=percent(share, 0)),
+        )
 
 
-def heat(photo: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def heat(photo: Pixels, weight: NDArray[np.floating]) -> Pixels:
     """A photograph (h, w, 3) uint8 under a map (H, W) of values from 0 up, dark where it is low."""
     scaled = weight / max(float(weight.max()), 1e-30)
     large = cv2.resize(scaled.astype(np.float32), photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -115,7 +131,7 @@ def heat(photo: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.clip(0.45 * photo + 0.55 * colours, 0, 255).astype(np.uint8)
 
 
-def regions(photo: np.ndarray, maps: np.ndarray) -> np.ndarray:
+def regions(photo: Pixels, maps: Maps) -> Pixels:
     """A photograph with R-MAC's regions: all thin, those most like R-MAC's vector thick."""
     drawn = (0.6 * photo).astype(np.uint8)
     scale = np.array(photo.shape[:2]) / maps.shape[1:]

@@ -1,6 +1,5 @@
 """What a run was made from and on: versions, hashes, settings, machine, times."""
 
-import hashlib
 import json
 import os
 import platform
@@ -9,12 +8,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import h5py
 
-from eval.report.run_folder import MODELS, Run
+from eval.report.run_folder import Run
+from eval.results.article import MODELS
+from tools.program import sha256_of
 
 PACKAGES = (
     "numpy",
@@ -57,8 +59,7 @@ def hashes(run: Run) -> Rows:
     for name in HASHED:
         path = run.work / name
         if path.is_file():
-            with path.open("rb") as file:
-                rows.append((name, hashlib.file_digest(file, "sha256").hexdigest()))
+            rows.append((name, sha256_of(path)))
     return rows
 
 
@@ -117,3 +118,23 @@ def duration(seconds: int) -> str:
         return f"{seconds} s" if seconds else "less than 1 s"
     minutes, rest = divmod(seconds, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True)
+class ProvenanceSection:
+    """What the page was made from and on."""
+
+    versions: Rows
+    hashes: Rows
+    preprocessing: Rows
+    machine: Rows
+    profile: str
+    times: list[tuple[str, int, int]]
+    """Stage, seconds, commands."""
+
+
+def provenance_section(run: Run) -> ProvenanceSection:
+    """Versions, hashes, settings, machine, times."""
+    profile = run.profile.read_text(encoding="utf-8") if run.profile and run.profile.is_file() else ""
+    times = [(stage, sum(step.seconds for step in steps), len(steps)) for stage, steps in run.steps.items()]
+    return ProvenanceSection(versions(), hashes(run), preprocessing(run), machine(), profile, times)

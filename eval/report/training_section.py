@@ -1,0 +1,61 @@
+"""The report's section on fine-tuning: the curves of Caffe's log, the solver, where it ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.report.page_pictures import Illustration, Pictures
+from eval.report.run_folder import Run, read_rows
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One log of Caffe's: its name, its steps, and the first and last of each figure in it."""
+
+    log: str
+    iterations: int
+    first: Mapping[str, float]
+    last: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """How training went."""
+
+    figure: Illustration
+    phases: Sequence[Phase]
+    solver: str
+
+
+def training_section(run: Run, pictures: Pictures) -> TrainingSection | None:
+    """The curves of Caffe's log, the solver, the last figures; None where nothing was trained."""
+    drawing, values = (run.work / "results" / f"training.{ending}" for ending in ("svg", "csv"))
+    if not drawing.is_file():
+        return None
+    svg = drawing.read_text(encoding="utf-8")
+    rows = read_rows(values) or []
+    solver = run.work / "prototxt" / "train" / "solver.prototxt"
+    return TrainingSection(
+        Illustration(
+            pictures.svg("training", svg, "Loss and accuracy by iteration"),
+            "Caffe's own log. The loss should fall and flatten; where validation turns up while training "
+            "still falls, the network learns its pictures by heart. Dotted lines mark where the learning "
+            "rate drops: a step down in the loss often follows.",
+        ),
+        [_phase(log, rows) for log in dict.fromkeys(row["log"] for row in rows)],
+        solver.read_text(encoding="utf-8") if solver.is_file() else "",
+    )
+
+
+def _phase(log: str, rows: Sequence[Mapping[str, str]]) -> Phase:
+    """One log's rows of training.csv, of whose figures `training loss` and `validation ...` are shown."""
+    named = {"loss": "training loss", "test": "validation "}
+    own = sorted((row for row in rows if row["log"] == log), key=lambda row: int(row["iteration"]))
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for row in own:
+        if row["what"] in named:
+            name = named[row["what"]] + (row["name"] if row["what"] == "test" else "")
+            first.setdefault(name, float(row["value"]))
+            last[name] = float(row["value"])
+    return Phase(Path(log).stem, int(own[-1]["iteration"]), first, last)
