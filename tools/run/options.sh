@@ -9,6 +9,7 @@ Reproduces the article's tables on BVLC Caffe. Without options: a miniature of i
 
   --profile NAME|FILE  settings of the run: demo (default), article (Oxford5k and VGG16), or a file of your own
   --table 1|2|3        only what this table needs: 1 no training, 2 fine-tuning, 3 every representation and the claims
+  --seed N             the profile's SEED; --seeds 1,2,3 runs several, each in a folder of its own, and pools them
   --variants           also fine-tune the last layer alone, and in two phases, and compare
   --from STAGE         begin with this stage        --to STAGE    end with this stage
   --only STAGE         this stage alone             --list        print the stages
@@ -56,13 +57,13 @@ path_of() {
 
 read_options() {
     local option value place
-    profile=demo work="" first=0 last=$((${#STAGES[@]} - 1)) table=0 gpus="" listed=no
+    profile=demo work="" first=0 last=$((${#STAGES[@]} - 1)) table=0 gpus="" seed="" seeds="" listed=no
     variants=no plan=no dry_run=no force=no take_over=no
     typed=("$@")
     while (($#)); do
         option=$1
         case $option in
-            --profile | --from | --to | --only | --table | --work | --gpu)
+            --profile | --from | --to | --only | --table | --work | --gpu | --seed | --seeds)
                 (($# > 1)) && [[ -n $2 ]] || misused "$option needs a value"
                 value=$2
                 shift
@@ -72,6 +73,16 @@ read_options() {
             --gpu)
                 [[ $value =~ ^([0-9]+(,[0-9]+)*|none)$ ]] || misused "--gpu takes numbers such as 0,1, or none, not $value"
                 gpus=$value
+                ;;
+            --seed)
+                [[ $value =~ ^(0|[1-9][0-9]{0,8})$ ]] || misused "--seed takes a number, not $value"
+                seed=$value
+                ;;
+            --seeds)
+                [[ $value =~ ^(0|[1-9][0-9]{0,8})(,(0|[1-9][0-9]{0,8}))+$ ]] ||
+                    misused "--seeds takes numbers such as 1,2,3, not $value"
+                [[ -z $(tr , '\n' <<<"$value" | sort | uniq -d) ]] || misused "--seeds $value names a seed twice"
+                seeds=$value
                 ;;
             --table)
                 [[ $value == [123] ]] || misused "--table takes 1, 2 or 3, not $value"
@@ -93,6 +104,7 @@ read_options() {
         shift
     done
     [[ $variants == no || $table == [02] ]] || misused "--variants fine-tunes, which --table $table leaves out"
+    [[ -z $seed || -z $seeds ]] || misused "--seed and --seeds exclude each other"
     ((first <= last)) || misused "--from ${STAGES[first]} comes after --to ${STAGES[last]}"
 }
 

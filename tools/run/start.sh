@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2155 # what is set here is run_all.sh's
 # Everything before run_all.sh's first stage: options, profile, checks, the work folder, Caffe and its GPUs.
 invoked_from=$PWD
+run_all=$(realpath -- "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
-for part in options settings profile checks stages steps lock plan summary; do
+for part in options settings profile checks stages steps lock plan seeds summary; do
     # shellcheck source=/dev/null
     source "tools/run/$part.sh"
 done
@@ -25,11 +26,16 @@ export PYTHONUNBUFFERED=1
 ! on_terminal || export PROGRESS_LIVE=1
 
 read_profile "$profile_file"
+SEED=${seed:-$SEED}
 if [[ $listed == yes ]]; then
     stages_shown | tr ' ' '\n'
     exit
 fi
 check_run
+if [[ -n $seeds ]]; then
+    run_seeds
+    exit
+fi
 
 MODELS=pretrained
 ! fine_tunes || MODELS+=" finetuned"
