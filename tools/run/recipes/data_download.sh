@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # settings and names are run_all.sh's
+# shellcheck shell=bash disable=SC2046,SC2086,SC2154 # settings and names are run_all.sh's
 # The article's data from the internet: Oxford5k with its ground truth, VGG16, and pictures to fine-tune on.
 step makes "$DATABASE" by python -m data_prep.fetch oxford5k-images --out "$DATABASE"
 step makes "$GROUND_TRUTH" by python -m data_prep.fetch oxford5k-gt --out "$GROUND_TRUTH"
@@ -7,3 +7,7 @@ if fine_tunes; then
     step makes "$TRAIN_PICTURES" by \
         python -m data_prep.fetch landmarks --urls "$LANDMARK_URLS" --out "$TRAIN_PICTURES"
 fi
+step makes "$W/inputs.json" from "prototxt/$NETWORK/deploy.prototxt" "$DATABASE" "$GROUND_TRUTH" "$WEIGHTS" "$MEAN" by \
+    python -m eval.check_inputs --deploy "prototxt/$NETWORK/deploy.prototxt" --layers $LAYERS \
+    --maps $(! compares_representations || echo $MAP_LAYERS) --images "$DATABASE" --gt "$GROUND_TRUTH" \
+    --weights "$WEIGHTS" --mean "$MEAN" --out "$W/inputs.json"
