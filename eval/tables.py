@@ -9,7 +9,9 @@ from eval.files.scores import read_scores
 from eval.results import table_of_layers, table_of_representations
 from eval.results.article import Article, article
 from eval.results.comparable import comparability
+from eval.results.summary import summary
 from eval.results.tidy_csv import as_csv
+from eval.results.words import Words, text
 from tools.program import run_program, write_text
 
 PROGRAM = "eval.tables"
@@ -20,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv)
 
     def run() -> None:
-        if options.table == 3:
+        if options.summary:
+            print(summary(options.summary, options.next))
+        elif options.table == 3:
             write_representations(options.scores, options.out, options.data_note)
         else:
             files = {"pretrained": options.pretrained, "finetuned": options.finetuned}
@@ -62,14 +66,20 @@ def write(
     print(markdown, end="")
 
 
-def measured_on(article: Article, data_note: str | None) -> list[str]:
+def measured_on(article: Article, data_note: str | None) -> list[Words]:
     """Where the article's figures come from, and what ours were measured on."""
-    source = article.source
-    remarks = [
-        f"Article: {source['author']}, {source['title']}, {source['date']}, {source['url']} "
-        f"({article.network} on {article.dataset})."
+    theirs = {name: article.source[name] for name in ("author", "title", "date", "url")}
+    remarks: list[Words] = [
+        text(
+            "Article: {author}, {title}, {date}, {url} ({network} on {dataset}).",
+            **theirs,
+            network=article.network,
+            dataset=article.dataset,
+        )
     ]
-    return [*remarks, f"Ours: {data_note.rstrip('.')}."] if data_note else remarks
+    if data_note:
+        remarks.append(text("Ours: {note}.", note=data_note.rstrip(".")))
+    return remarks
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -80,13 +90,16 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
         "at three dimensions each; Table 2: what fine-tuning gains; Table 3: every representation that was\n"
         "scored. What was not scored is left blank, what the article doesn't have is added. Prints the\n"
-        "table, and writes it to OUT as Markdown, JSON and CSV.",
+        "table, and writes it to OUT as Markdown, JSON and CSV. With --summary: prints what a run has made.",
         epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
         "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"
-        "      --finetuned work/demo/ranks/finetuned/scores.json",
+        "      --finetuned work/demo/ranks/finetuned/scores.json\n"
+        "  python -m eval.tables --summary work/demo",
     )
     add = parser.add_argument
-    add("--table", type=int, choices=(1, 2, 3), required=True, help="which of the tables")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--table", type=int, choices=(1, 2, 3), help="which of the tables")
+    which.add_argument("--summary", type=Path, metavar="WORK", help="print the end of this run in some lines")
     add("--pretrained", type=Path, metavar="JSON", help="scores.json of the pre-trained network, for 1 and 2")
     add("--finetuned", type=Path, metavar="JSON", help="scores.json of the fine-tuned network, for Table 2")
     add(
@@ -96,14 +109,15 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="JSON",
         help="scores.json of every set of representations, for Table 3",
     )
-    add("--out", type=Path, required=True, metavar="DIR", help="where the table goes")
+    add("--out", type=Path, metavar="DIR", help="where the table goes")
+    add("--next", action="append", default=[], metavar="LINE", help="a line for --summary's end")
     add(
         "--data-note",
         metavar="TEXT",
         help="what our figures were measured on, where that is not the article's network and data set",
     )
     options = parser.parse_args(argv)
-    for name, tables in (("pretrained", (1, 2)), ("finetuned", (2,)), ("scores", (3,))):
+    for name, tables in (("pretrained", (1, 2)), ("finetuned", (2,)), ("scores", (3,)), ("out", (1, 2, 3))):
         if (options.table in tables) != (getattr(options, name) is not None):
             wanted = " and ".join(f"Table {table}" for table in tables)
             parser.error(f"--{name} belongs to {wanted}, and is needed there")

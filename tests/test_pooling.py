@@ -395,3 +395,19 @@ def test_choose():
         pooling.choose("sum,mac")
     with pytest.raises(ValueError, match="no pooling is named"):
         pooling.choose(" ,")
+
+
+def test_crow_weighted_is_each_cells_part_of_crow() -> None:
+    random = np.random.default_rng(3)
+    feature_map = np.maximum(random.standard_normal((5, 3, 4)), 0).astype(np.float32)
+    feature_map[0] = 0
+    summed = feature_map.sum(axis=0)
+    spatial = np.sqrt(summed / np.linalg.norm(summed))
+    shares = (feature_map > 0).mean(axis=(1, 2))
+    channel = [np.log(shares.sum() / share) if share else 0.0 for share in shares]
+    expected = np.zeros((3, 4))
+    for c, i, j in np.ndindex(feature_map.shape):
+        expected[i, j] += channel[c] * spatial[i, j] * feature_map[c, i, j]
+    got = pooling.crow_weighted(feature_map)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    assert got.sum() == pytest.approx(pooling.crow(feature_map).sum(), rel=1e-5)

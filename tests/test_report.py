@@ -17,7 +17,8 @@ from small_run import BUILDINGS, SmallRun
 from eval.files.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
 from eval.report.rankings import RECALLS, chosen, places, precision_at_recall, verdict
-from eval.report.tables_section import Grid, bars_of
+from eval.report.tables_section import bars_of
+from eval.results.grid import Grid
 
 pytest_plugins = ("small_run",)
 PATIENCE = 120_000

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from eval.report import figures
 from eval.report.page_pictures import Illustration, Pictures, Pixels, Shown
 from eval.report.run_folder import ClassSize, Run
-from eval.report.words import text
+from eval.results.words import text
 from tools.files.image_lmdb import entries as lmdb_entries
 from tools.files.image_lmdb import open_lmdb, picture_of
 from tools.files.mean_file import read_mean_image

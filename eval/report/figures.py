@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from eval.report.rankings import RECALLS
 from eval.report.run_folder import ClassSize
+from eval.results.grid import NAMES
 
 WIDTH = 4.6  # inches: a telephone shows this at 4/5 of the size, words of 10 points as 8
 COLOURS = {"pretrained": "C0", "finetuned": "C1"}
-NAMES = {"pretrained": "pre-trained", "finetuned": "fine-tuned"}
 MOST_NAMED = 30
 STYLE: Any = {
     "svg.fonttype": "none",

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from eval.files.ground_truth import Query
 from eval.report.page_pictures import Illustration, Pictures, Pixels, fit, read_image
 from eval.report.run_folder import Run, read_json
-from eval.report.words import Words, percent, text
+from eval.report.words import percent
 from eval.represent.pooling import crow, crow_spatial_weight, crow_weighted, rmac, rmac_regions, rmac_vectors
+from eval.results.words import Words, text
 
 HEIGHT = 200
 CHANNELS = 3

@@ -6,7 +6,7 @@ from pathlib import Path
 from eval.report import figures
 from eval.report.page_pictures import Illustration, Pictures
 from eval.report.run_folder import Run
-from eval.report.words import text
+from eval.results.words import text
 from tools.files.prototxt import read_net
 
 AROUND = ("pool5", "fc6", "relu6", "drop6", "fc7", "relu7", "drop7")

@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from eval.report.data_section import data_section
-from eval.report.figures import NAMES
 from eval.report.maps_section import maps_section
 from eval.report.network_section import network_section
 from eval.report.page_pictures import Pictures
@@ -19,6 +18,7 @@ from eval.report.tables_section import claims, table
 from eval.report.terms import TERMS
 from eval.report.training_section import training_section
 from eval.report.words import LANGUAGES, Language, percent
+from eval.results.grid import NAMES
 from tools.program import folder_beside, write_text
 
 INDEX = {"en": "index.html", "zh": "index.zh.html"}

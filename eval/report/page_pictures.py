@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from eval.report.words import Words
+from eval.results.words import Words
 
 JPEG_QUALITY = 80
 Pixels = NDArray[np.uint8]

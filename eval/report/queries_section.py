@@ -12,8 +12,9 @@ from eval.report import figures
 from eval.report.page_pictures import Illustration, Pictures, Shown, boxed
 from eval.report.rankings import Choice, chosen, landmark, places, precision_at_recall, verdict
 from eval.report.run_folder import Run
-from eval.report.tables_section import dimension
-from eval.report.words import Text, Words, percent, text
+from eval.report.words import percent
+from eval.results.grid import dimension
+from eval.results.words import Text, Words, text
 
 SHOWN = 8
 VERDICTS = {

@@ -1,8 +1,6 @@
 """What a run has left in its folder. What is not there is None or empty, never an error."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,17 +125,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
-
-
-@contextmanager
-def read_as(what: str, path: Path) -> Iterator[None]:
-    """Turn what Python says of JSON of another shape into a ValueError that names the file."""
-    try:
-        yield
-    except KeyError as error:
-        raise ValueError(f"{path} is not {what}: it lacks {error}") from None
-    except (TypeError, AttributeError, ValueError):
-        raise ValueError(f"{path} is not {what}") from None
 
 
 def read_rows(path: Path) -> list[dict[str, str]] | None:

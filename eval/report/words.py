@@ -1,33 +1,16 @@
 """The page's words: written in English where they belong, said in the reader's language.
 
-A sentence with figures in it is a Text, so that a section is made once and said in every language. The
-Chinese words stand in chinese.json under the English ones; what is not in there is said in English.
+The Chinese words stand in chinese.json under the English ones; what is not in there is said in English.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.results.words import Text, Words, listed, said
+
 LANGUAGES = ("en", "zh")
 CHINESE = Path(__file__).with_name("chinese.json")
-
-
-@dataclass(frozen=True)
-class Text:
-    """A sentence with {names} in it, and what stands for them: words, figures, or another Text."""
-
-    english: str
-    values: Mapping[str, Any]
-
-
-Words = Text | str
-
-
-def text(english: str, **values: Any) -> Text:
-    """A sentence and its values."""
-    return Text(english, values)
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -45,14 +28,12 @@ class Language:
 
     def say(self, words: Words, **values: Any) -> str:
         """The words in this language, with the values in their places."""
-        if isinstance(words, Text):
-            return self.say(words.english, **words.values)
-        if self.code != "en" and words and words not in self._translated:
-            self.unknown.add(words)
-        said = str(self._translated.get(words, words))
-        if not values:
-            return said
-        return said.format_map({name: self._value(value) for name, value in values.items()})
+        if isinstance(words, str) and values:
+            words = Text(words, values)
+        return said(words, self.translate, "、".join if self.code == "zh" else listed)
 
-    def _value(self, value: Any) -> Any:
-        return self.say(value) if isinstance(value, Text) else value
+    def translate(self, english: str) -> str:
+        """A sentence as it stands in the catalogue, or in English where it doesn't."""
+        if self.code != "en" and english and english not in self._translated:
+            self.unknown.add(english)
+        return str(self._translated.get(english, english))

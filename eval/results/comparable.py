@@ -1,10 +1,12 @@
 """Whether a run's figures may stand beside the article's: same network, pictures and ground truth, or not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eval.files.scores import Scores
 from eval.results.article import Article
+from eval.results.words import Text, Words, as_json, text
 
 
 @dataclass(frozen=True)
@@ -12,29 +14,51 @@ class Comparability:
     """Whether figures can be compared one by one with the article's; None where the scores don't tell."""
 
     verdict: bool | None
-    sentence: str
+    sentence: Text
+
+
+def told(comparable: Comparability, remarks: Sequence[Words]) -> dict[str, Any]:
+    """What a table's JSON says beside its rows; `comparable` is null where that can't be told."""
+    return {
+        "comparable": comparable.verdict,
+        "compared": as_json(comparable.sentence),
+        "remarks": [as_json(remark) for remark in remarks],
+    }
 
 
 def comparability(article: Article, scores: Iterable[Scores], data_note: str | None = None) -> Comparability:
     """Decide by what the pre-trained network's scores say they are made of; a note on the data says no."""
-    theirs = f"{article.network} on {article.dataset}"
+    theirs = {"network": article.network, "dataset": article.dataset}
     differing, unknown = _differences(article, scores)
-    if differing or data_note:
-        why = f": they come from {_joined(differing)}" if differing else ""
-        return Comparability(
-            False,
-            f"These figures are not comparable with the article's ({theirs}) one by one{why}. Compare which "
-            "rise and which fall.",
+    if differing:
+        sentence = text(
+            "These figures are not comparable with the article's ({network} on {dataset}) one by one: they "
+            "come from {what}. Compare which rise and which fall.",
+            **theirs,
+            what=differing,
         )
+        return Comparability(False, sentence)
+    if data_note:
+        sentence = text(
+            "These figures are not comparable with the article's ({network} on {dataset}) one by one. "
+            "Compare which rise and which fall.",
+            **theirs,
+        )
+        return Comparability(False, sentence)
     if unknown:
-        return Comparability(
-            None,
-            f"Whether these figures can be compared with the article's ({theirs}) can't be told: their "
-            f"scores don't say {_joined(unknown)}.",
+        sentence = text(
+            "Whether these figures can be compared with the article's ({network} on {dataset}) can't be "
+            "told: their scores don't say {what}.",
+            **theirs,
+            what=unknown,
         )
-    return Comparability(
-        True, f"Weights, pictures and ground truth are the article's ({theirs}): the figures can be compared."
+        return Comparability(None, sentence)
+    sentence = text(
+        "Weights, pictures and ground truth are the article's ({network} on {dataset}): the figures can be "
+        "compared.",
+        **theirs,
     )
+    return Comparability(True, sentence)
 
 
 def _differences(article: Article, scores: Iterable[Scores]) -> tuple[list[str], list[str]]:
@@ -62,7 +86,3 @@ def _differences(article: Article, scores: Iterable[Scores]) -> tuple[list[str],
             elif not same:
                 differing[different] = None
     return list(differing), list(unknown)
-
-
-def _joined(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from eval.files.scores import Key, Row, Scores, shown_rows
 from eval.results.article import MODELS, Article, place_of
-from eval.results.comparable import Comparability
+from eval.results.comparable import Comparability, told
 from eval.results.markdown import aligned, wrapped
+from eval.results.words import Text, Words, english, text
 
 TITLES = {1: "which layer, and how many dimensions", 2: "what fine-tuning gains"}
 
@@ -75,9 +76,9 @@ def _more(table: int, given: Sequence[Key], scores: Mapping[str, Scores]) -> Ite
     return [row.key for row in shown_rows(scores).values()]
 
 
-def as_json(table: int, cells: Sequence[Cell], comparable: Comparability, remarks: Sequence[str]) -> str:
+def as_json(table: int, cells: Sequence[Cell], comparable: Comparability, remarks: Sequence[Words]) -> str:
     """The table for programs; mAP from 0 to 1. `comparable` is null where that can't be told."""
-    said = {"comparable": comparable.verdict, "compared": comparable.sentence, "remarks": list(remarks)}
+    said = told(comparable, remarks)
     return json.dumps({"table": table} | said | {"rows": rows_of(table, cells)}, indent=1) + "\n"
 
 
@@ -98,7 +99,7 @@ def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:
 
 
 def as_markdown(
-    article: Article, table: int, cells: Sequence[Cell], comparable: Comparability, remarks: Sequence[str]
+    article: Article, table: int, cells: Sequence[Cell], comparable: Comparability, remarks: Sequence[Words]
 ) -> str:
     """The table for people: title, whether it can be compared, table, and what one must know to read it."""
     labels = sorted({cell.label for cell in cells}, key=place_of)
@@ -110,11 +111,11 @@ def as_markdown(
             figures = [show(row[label]) if label in row else "" for label in labels]
             if any(figures):
                 lines.append([next(names, ""), kind, *figures])
-    parts = [f"# Table {table}: {TITLES[table]}", wrapped(comparable.sentence), aligned(lines, 2)]
-    return "\n\n".join([*parts, *map(wrapped, remarks)]) + "\n"
+    parts = [f"# Table {table}: {TITLES[table]}", wrapped(english(comparable.sentence)), aligned(lines, 2)]
+    return "\n\n".join([*parts, *(wrapped(english(remark)) for remark in remarks)]) + "\n"
 
 
-def remarks_on(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:
+def remarks_on(article: Article, table: int, cells: Sequence[Cell]) -> list[Words]:
     """What one must know to read the table."""
     return [
         *blanks(article, table, cells),
@@ -125,7 +126,7 @@ def remarks_on(article: Article, table: int, cells: Sequence[Cell]) -> list[str]
     ]
 
 
-def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:
+def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[Text]:
     """For Table 2: whether fine-tuning has changed anything, and what the article's was trained on."""
     if table != 2:
         return []
@@ -134,17 +135,22 @@ def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[str]
     if by_model[0] and [row.ap for row in by_model[0]] == [row.ap for row in by_model[1]]:
         layers = ", ".join(dict.fromkeys(row.layer for row in by_model[0]))
         remarks.append(
-            f"Both networks answer every query alike: fine-tuning has left {layers} as it was. So it is "
-            f"where only the last layer was trained (FINETUNE_MODE=last), as {layers} comes before it."
+            text(
+                "Both networks answer every query alike: fine-tuning has left {layers} as it was. So it is "
+                "where only the last layer was trained (FINETUNE_MODE=last), as {layers} comes before it.",
+                layers=layers,
+            )
         )
     remarks.append(
-        f"The article fine-tuned on {article.trained_on}: its second figure compares with a run that did so "
-        "too."
+        text(
+            "The article fine-tuned on {pictures}: its second figure compares with a run that did so too.",
+            pictures=article.trained_on,
+        )
     )
     return remarks
 
 
-def blanks(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:
+def blanks(article: Article, table: int, cells: Sequence[Cell]) -> list[Text]:
     """Which of the article's figures this run has not scored."""
     missing = [cell for cell in cells if cell.ours is None]
     if not missing:
@@ -159,10 +165,10 @@ def blanks(article: Article, table: int, cells: Sequence[Cell]) -> list[str]:
         name + (f" ({', '.join(map(article.heading, labels))})" if labels else "")
         for name, labels in lacking.items()
     ]
-    return [f"Blank, as this run has not scored it: {'; '.join(words)}."]
+    return [text("Blank, as this run has not scored it: {what}.", what="; ".join(words))]
 
 
-def additions(article: Article, cells: Sequence[Cell]) -> list[str]:
+def additions(article: Article, cells: Sequence[Cell]) -> list[Text]:
     """What stands in the table that the article doesn't have."""
     theirs = [cell for cell in cells if cell.article is not None]
     more = [cell for cell in cells if cell.article is None]
@@ -170,21 +176,30 @@ def additions(article: Article, cells: Sequence[Cell]) -> list[str]:
     layers = [layer for layer in dict.fromkeys(cell.layer for cell in more) if layer not in known[0]]
     labels = [label for label in dict.fromkeys(cell.label for cell in more) if label not in known[1]]
     words = [*layers, *map(article.heading, sorted(labels, key=place_of))]
-    return [f"Of this run alone, the article has no figure for it: {', '.join(words)}."] if words else []
+    if not words:
+        return []
+    return [text("Of this run alone, the article has no figure for it: {what}.", what=", ".join(words))]
 
 
-def dimensions(article: Article, cells: Sequence[Cell]) -> list[str]:
+def dimensions(article: Article, cells: Sequence[Cell]) -> list[Text]:
     """How many dimensions our columns have, where not as many as the article's."""
     remarks = []
     for column in article.columns:
         ours = sorted({cell.ours.dim for cell in cells if cell.ours and cell.label == column.label})
         if ours and ours != [column.dim]:
             here = " or ".join(map(str, ours))
-            remarks.append(f"{column.heading}: {here} here, {column.dim} in the article")
-    return [f"Dimensions: {'; '.join(remarks)}."] if remarks else []
+            remarks.append(
+                text(
+                    "Dimensions, {column}: {here} here, {article} in the article.",
+                    column=column.heading,
+                    here=here,
+                    article=column.dim,
+                )
+            )
+    return remarks
 
 
-def noise(cells: Sequence[Cell]) -> list[str]:
+def noise(cells: Sequence[Cell]) -> list[Text]:
     """Which of our figures rest on directions that hold nothing but rounding."""
     noisy = [
         f"{cell.layer} {cell.ours.noise_directions} of {cell.ours.dim}"
@@ -194,6 +209,9 @@ def noise(cells: Sequence[Cell]) -> list[str]:
     if not noisy:
         return []
     return [
-        f"PCA directions without variance beyond float32's rounding: {', '.join(noisy)}. Whitening makes "
-        "that rounding as large as everything else, and the figure says what it does to the ranking."
+        text(
+            "PCA directions without variance beyond float32's rounding: {what}. Whitening makes that "
+            "rounding as large as everything else, and the figure says what it does to the ranking.",
+            what=", ".join(noisy),
+        )
     ]

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from eval.files.scores import Scores
 from eval.represent.pooling import POOLINGS
 from eval.results.article import Article, place_of
-from eval.results.comparable import Comparability
+from eval.results.comparable import Comparability, told
 from eval.results.markdown import aligned, wrapped
+from eval.results.words import Text, Words, english, text
 
 TITLE = "every representation, plain and with query expansion (QE)"
 LEARNT = ("rmac_whitened",)
@@ -103,7 +104,9 @@ def published(article: Article, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
     return [figure for figure in article.representations if figure["pooling"] in here]
 
 
-def as_json(article: Article, rows: Sequence[Row], comparable: Comparability, remarks: Sequence[str]) -> str:
+def as_json(
+    article: Article, rows: Sequence[Row], comparable: Comparability, remarks: Sequence[Words]
+) -> str:
     """The table for programs; mAP from 0 to 1. `published` has others' figures, `sources` where from."""
     made = [
         {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures", "learnt", "pca")}
@@ -112,8 +115,7 @@ def as_json(article: Article, rows: Sequence[Row], comparable: Comparability, re
     ]
     given = published(article, rows)
     sources = {figure["source"]: article.sources[figure["source"]] for figure in given}
-    said = {"comparable": comparable.verdict, "compared": comparable.sentence, "remarks": list(remarks)}
-    table = {"table": 3} | said | {"rows": made, "published": given, "sources": sources}
+    table = {"table": 3} | told(comparable, remarks) | {"rows": made, "published": given, "sources": sources}
     return json.dumps(table, indent=1) + "\n"
 
 
@@ -134,7 +136,7 @@ def as_markdown(
     rows: Sequence[Row],
     columns: Sequence[Column],
     comparable: Comparability,
-    remarks: Sequence[str],
+    remarks: Sequence[Words],
 ) -> str:
     """The table for people: title, table, what one must know to read it, and what others have published."""
     lines = [["mAP", "", "input", *(column.heading for column in columns)]]
@@ -145,8 +147,8 @@ def as_markdown(
     if len({row.model for row in rows}) > 1:
         models = ["model", *(row.model for row in rows)]
         lines = [[model, *line] for model, line in zip(models, lines, strict=True)]
-    parts = [f"# Table 3: {TITLE}", wrapped(comparable.sentence)]
-    parts += [aligned(lines, len(lines[0]) - len(columns)), *map(wrapped, remarks)]
+    parts = [f"# Table 3: {TITLE}", wrapped(english(comparable.sentence))]
+    parts += [aligned(lines, len(lines[0]) - len(columns)), *(wrapped(english(remark)) for remark in remarks)]
     return "\n\n".join([*parts, *_published(article, rows)]) + "\n"
 
 
@@ -179,7 +181,7 @@ def _percent(figure: dict[str, Any] | None) -> str:
     return f"{100 * figure['map']:.2f} %" if figure else ""
 
 
-def remarks_on(rows: Sequence[Row]) -> list[str]:
+def remarks_on(rows: Sequence[Row]) -> list[Words]:
     """What the columns hold, and which pictures what was learnt comes from."""
     fewer = {
         row.name: figure["dim"]
@@ -187,23 +189,34 @@ def remarks_on(rows: Sequence[Row]) -> list[str]:
         for column, figure in row.figures.items()
         if column.label.isdecimal() and figure["dim"] < int(column.label)
     }
-    text = (
+    remarks: list[Words] = [
         "Columns: whitening PCA to so many dimensions, or the representation as it is. Input: height and "
         "width that every picture is brought to, or the longest side with the aspect kept."
-    )
+    ]
     if fewer:
         less = ", ".join(f"{name} {dim}" for name, dim in fewer.items())
-        text += f" With fewer dimensions than a column says: {less}."
+        remarks.append(text("With fewer dimensions than a column says: {what}.", what=less))
+    remarks += _fitted(rows)
     sets = {row.name: row.learnt for row in rows if row.learnt}
-    learnt = "".join(f" {name} was learnt from {what}." for name, what in sets.items())
-    return [text, _fitted(rows) + learnt]
+    return [
+        *remarks,
+        *(
+            text("{name} was learnt from {pictures}.", name=name, pictures=what)
+            for name, what in sets.items()
+        ),
+    ]
 
 
-def _fitted(rows: Sequence[Row]) -> str:
-    names: dict[str, list[str]] = {}
+def _fitted(rows: Sequence[Row]) -> list[Text]:
+    """Which pictures each representation's PCA is fitted on."""
+    names: dict[str | None, list[str]] = {}
     for row in rows:
-        what = f"the pictures of {row.pca}" if row.pca else "the searched pictures themselves"
-        names.setdefault(what, []).append(row.name)
+        names.setdefault(row.pca, []).append(row.name)
+    itself = text("the searched pictures themselves")
+    pictures = {pca: text("the pictures of {file}", file=pca) if pca else itself for pca in names}
     if len(names) == 1:
-        return f"The PCA is fitted on {next(iter(names))}."
-    return " ".join(f"The PCA of {', '.join(of)} is fitted on {what}." for what, of in names.items())
+        return [text("The PCA is fitted on {pictures}.", pictures=one) for one in pictures.values()]
+    return [
+        text("The PCA of {names} is fitted on {pictures}.", names=", ".join(of), pictures=pictures[pca])
+        for pca, of in names.items()
+    ]

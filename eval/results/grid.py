@@ -1,0 +1,81 @@
+"""The tables' JSON, read as grids of figures: for the report's page and a terminal's lines."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.results.article import place_of
+
+NAMES = {"pretrained": "pre-trained", "finetuned": "fine-tuned"}
+Figures = tuple[float | None, float | None]
+"""Ours, the article's; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of mAP figures: columns' headings, and a row of figures for each label."""
+
+    number: int
+    headings: list[str]
+    rows: list[tuple[str, list[Figures]]]
+
+
+@contextmanager
+def reading(what: str, path: Path) -> Iterator[None]:
+    """Turn what Python says of JSON of another shape into a ValueError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{path} is not {what}: it lacks {error}") from None
+    except (TypeError, AttributeError, ValueError):
+        raise ValueError(f"{path} is not {what}") from None
+
+
+def grid_of(table: Mapping[str, Any], number: int) -> Grid:
+    """A table's JSON as rows and columns, in its order."""
+    return _grid_of_representations(table) if number == 3 else _grid_of_layers(table, number)
+
+
+def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
+    """Tables 1 and 2: a row for each layer of a model."""
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in table["rows"]:
+        named = [NAMES.get(str(row[key]), str(row[key])) for key in ("layer", "model") if key in row]
+        rows.setdefault(", ".join(named), {})[row["label"]] = row
+    headings: dict[str, str] = {}
+    for row in sorted(table["rows"], key=lambda row: (place_of(row["label"]), -(row["dim"] or 0))):
+        headings.setdefault(row["label"], _heading(row["label"], row["dim"]))
+    cells = [
+        (name, [(row["map"], row["article"]) if row else (None, None) for row in map(of.get, headings)])
+        for name, of in rows.items()
+    ]
+    return Grid(number, list(headings.values()), cells)
+
+
+def _heading(label: str, dim: int | None) -> str:
+    """A column of Tables 1 and 2: what was asked for, and what came of it in the widest row."""
+    return dimension(label != "none", dim or label)
+
+
+def dimension(pca: bool, dim: int | str) -> str:
+    """How many dimensions, and by PCA or as they are."""
+    return f"PCA to {dim}" if pca else f"{dim}, no PCA"
+
+
+def _grid_of_representations(table: Mapping[str, Any]) -> Grid:
+    """Table 3: a row for each representation, a column for each dimension, plain and expanded."""
+    columns: dict[tuple[str, bool], str] = {}
+    for row in table["rows"]:
+        for figure in row["figures"]:
+            expanded = figure["query_expansion"] != "none"
+            heading = "no PCA" if figure["label"] == "none" else f"PCA to {figure['label']}"
+            columns[figure["label"], expanded] = heading + (", QE" if expanded else "")
+    rows = []
+    for row in table["rows"]:
+        ours = {(one["label"], one["query_expansion"] != "none"): one for one in row["figures"]}
+        cells: list[Figures] = [(ours[key]["map"] if key in ours else None, None) for key in columns]
+        label = " ".join(filter(None, (row["layer"], row["pooling"])))
+        rows.append((f"{label}, {row['pictures']}" if row["pictures"] else label, cells))
+    return Grid(3, list(columns.values()), rows)
