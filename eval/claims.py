@@ -266,7 +266,7 @@ def resolution_helps(run: Run) -> Finding:
 
 def spectrum(vectors: Vectors) -> dict[str, Any]:
     """What whitening PCA finds in L2-normalised vectors: variance by direction, as shares and ratios."""
-    whitening = Whitening().fit(l2_normalise(vectors.values), vectors.values.shape[1])
+    whitening = Whitening(vectors.values.shape[1]).fit(l2_normalise(vectors.values))
     deviations = whitening.standard_deviations
     variance = deviations**2 / (deviations**2).sum()
     count = len(deviations)

@@ -11,31 +11,33 @@ and where the size is fixed the last one is filled up.
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from eval.files.features_writer import FeaturesFile
-from eval.files.ground_truth import read_queries
+from eval.files.ground_truth import Query, read_queries
 from eval.forward.network import Network, check_any_size, check_layers, input_size
 from eval.forward.photographs import Picture, drawn, list_pictures, query_pictures
-from eval.forward.workers import ENGINE, Batch, compute, compute_on_cluster, computed, workers
+from eval.forward.workers import ENGINE, Batch, Compute, compute, computed, workers
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, choose
-from eval.train_rmac import RegionWhitening
+from eval.represent.region_whitening import RegionWhitening
 from tools.files.mean_file import read_mean
-from tools.files.prototxt import read_net
-from tools.processes import add_scheduler_option, lent_executor
-from tools.program import Progress, StopError, gpu_list, one_sentence, positive_int, sha256_of
+from tools.files.prototxt import Net, read_net
+from tools.processes import add_scheduler_option, core_count, lent_executor
+from tools.program import Progress, StopError, gpu_list, positive_int, run_program, sha256_of
 
 # With 8 rows each came out the same at every place in the batch, with OpenBLAS' kernels for SSE3, AVX2 and
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.
@@ -54,97 +56,140 @@ class Learnt(NamedTuple):
     vectors: str
 
 
-def learnt_files(args: argparse.Namespace) -> dict[Path, Learnt]:
-    """What the command line names of them. Raises ValueError or OSError for a file that is none."""
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for: the command line's options, by their names."""
+
+    deploy: Path
+    weights: Path
+    images: Path
+    gt: Path | None
+    layers: Sequence[str]
+    mean: str
+    out: Path
+    queries: str
+    """cropped or whole"""
+    boxes: str
+    """corners or xywh: what a query's four numbers are taken for"""
+    sample: int | None
+    seed: int
+    overwritten: bool
+    pool: Sequence[str]
+    max_side: int
+    """0: the network's own input size"""
+    min_side: int
+    side: int
+    rmac_whitening: Path | None
+    keep_maps: Path | None
+    windows: int
+    """MOP-CNN's step, 0: no windows"""
+    mop: Path | None
+    model: str | None
+    batch: int
+    jobs: int | None
+    gpu: Sequence[int] | None
+    scheduler: str | None
+
+
+def learnt_files(settings: Settings) -> dict[Path, Learnt]:
+    """What the settings name of them. Raises ValueError or OSError for a file that is none."""
     found = {}
-    if args.rmac_whitening:
-        about = RegionWhitening.load(args.rmac_whitening).provenance
-        found[args.rmac_whitening] = Learnt(
+    if settings.rmac_whitening:
+        about = RegionWhitening.load(settings.rmac_whitening).provenance
+        found[settings.rmac_whitening] = Learnt(
             about["layer"], about["training_set"], f"{about['layer']}_rmac_whitened"
         )
-    if args.mop:
-        about = mop.load(args.mop).provenance
-        found[args.mop] = Learnt(about["layer"], about["training_set"], "mop")
+    if settings.mop:
+        about = mop.load(settings.mop).provenance
+        found[settings.mop] = Learnt(about["layer"], about["training_set"], "mop")
     return found
 
 
-def check(args: argparse.Namespace, net: Any, learnt: dict[Path, Learnt]) -> None:
+def check(settings: Settings, net: Net, learnt: dict[Path, Learnt]) -> None:
     """Raise ValueError where the layers, or the files learnt before, don't fit the network or each other."""
-    check_layers(net, args.layers, args.deploy, args.overwritten)
-    if args.max_side or args.side:
-        check_any_size(net, args.layers, args.deploy)
+    check_layers(net, settings.layers, settings.deploy, settings.overwritten)
+    if settings.max_side or settings.side:
+        check_any_size(net, settings.layers, settings.deploy)
     for path, about in learnt.items():
-        if about.layer not in args.layers:
+        if about.layer not in settings.layers:
             raise ValueError(f"{path} was learnt from {about.layer}, which must be among --layers")
 
 
-def asked(
-    args: argparse.Namespace, learnt: dict[Path, Learnt]
-) -> tuple[Network, dict[str, dict[str, Picture]]]:
+def asked(settings: Settings, learnt: dict[Path, Learnt]) -> tuple[Network, dict[str, dict[str, Picture]]]:
     """The network and the pictures by group that the command line names. Raises ValueError or OSError."""
-    net = read_net(args.deploy)
-    check(args, net, learnt)
-    size = (args.side, args.side) if args.side else input_size(net, args.deploy)
+    net = read_net(settings.deploy)
+    check(settings, net, learnt)
+    size = (settings.side, settings.side) if settings.side else input_size(net, settings.deploy)
     network = Network(
-        deploy=str(args.deploy),
-        weights=str(args.weights),
-        layers=tuple(args.layers),
-        input_size=None if args.max_side else size,
-        mean=read_mean(args.mean),
-        batch=args.batch,
-        max_side=args.max_side,
-        min_side=args.min_side,
-        poolings=tuple(args.pool),
-        region_whitening=str(args.rmac_whitening) if args.rmac_whitening else None,
-        maps=str(args.keep_maps) if args.keep_maps else None,
-        window_step=args.windows,
-        mop=str(args.mop) if args.mop else None,
+        deploy=str(settings.deploy),
+        weights=str(settings.weights),
+        layers=tuple(settings.layers),
+        input_size=None if settings.max_side else size,
+        mean=read_mean(settings.mean),
+        batch=settings.batch,
+        max_side=settings.max_side,
+        min_side=settings.min_side,
+        poolings=tuple(settings.pool),
+        region_whitening=str(settings.rmac_whitening) if settings.rmac_whitening else None,
+        maps=str(settings.keep_maps) if settings.keep_maps else None,
+        window_step=settings.windows,
+        mop=str(settings.mop) if settings.mop else None,
     )
-    database = list_pictures(args.images)
-    groups = {"database": drawn(database, args.sample, args.seed) if args.sample else database}
-    if args.gt:
-        queries = read_queries(args.gt)
-        groups["queries"] = query_pictures(queries, database, args.images, args.queries == "whole")
+    database = list_pictures(settings.images)
+    groups = {"database": drawn(database, settings.sample, settings.seed) if settings.sample else database}
+    if settings.gt:
+        queries = read_queries(settings.gt)
+        if settings.boxes == "xywh":
+            queries = [as_width_and_height(query) for query in queries]
+        groups["queries"] = query_pictures(queries, database, settings.images, settings.queries == "whole")
     return network, groups
 
 
-def provenance(args: argparse.Namespace, network: Network, learnt: dict[Path, Learnt]) -> dict[str, str]:
+def as_width_and_height(query: Query) -> Query:
+    """The query as the code of the article's author cuts it: x2 and y2 taken for width and height."""
+    x, y, width, height = (math.floor(value + 0.5) for value in query.box)
+    return replace(query, box=(x, y, x + width, y + height))
+
+
+def provenance(settings: Settings, network: Network, learnt: dict[Path, Learnt]) -> dict[str, str]:
     """Everything but the pictures that the features follow from."""
     own = network.input_size
-    whole = args.queries == "whole"
+    cut = "cut to the ground truth's box, coordinates rounded"
+    if settings.boxes == "xywh":
+        cut = "cut at the ground truth's x1 y1, x2 wide and y2 high, all rounded, as the author's code does"
     preprocessing = {
         "resize": [*own] if own else {"max_side": network.max_side, "min_side": network.min_side},
         "aspect": "not kept" if own else "kept",
         "interpolation": "OpenCV bilinear",
         "channels": "BGR",
         "mean": [*network.mean],
-        "queries": "whole pictures" if whole else "cut to the ground truth's box, coordinates rounded",
+        "queries": "whole pictures" if settings.queries == "whole" else cut,
     }
     run = {
         "layers": network.layers,
         "batch": network.batch,
-        "device": "gpu" if args.gpu else "cpu",
+        "device": "gpu" if settings.gpu else "cpu",
         "poolings": network.poolings,
         "maps": network.maps,
         "window_step": network.window_step,
-        "sample": [args.sample, args.seed] if args.sample else None,
+        "sample": [settings.sample, settings.seed] if settings.sample else None,
         "learnt": {str(path): sha256_of(path) for path in learnt},
     }
     return {
-        "model": args.model or args.weights.stem,
-        "weights_sha256": sha256_of(args.weights),
-        "prototxt_sha256": sha256_of(args.deploy),
+        "model": settings.model or settings.weights.stem,
+        "weights_sha256": sha256_of(settings.weights),
+        "prototxt_sha256": sha256_of(settings.deploy),
         "preprocessing": json.dumps(preprocessing),
         "run": json.dumps(run),
         "learnt": json.dumps({about.vectors: about.training_set for about in learnt.values()}),
     }
 
 
-def default_jobs(args: argparse.Namespace) -> int:
+def default_jobs(settings: Settings) -> int:
     """One process a core, fewer where memory would not do: each holds the weights and a batch's blobs."""
-    cores = len(os.sched_getaffinity(0))
-    pixels = args.batch * max(args.max_side, args.side) ** 2
-    needed = MEMORY_PER_WEIGHTS_BYTE * args.weights.stat().st_size + MEMORY_PER_PIXEL[_engine()] * pixels
+    cores = core_count()
+    pixels = settings.batch * max(settings.max_side, settings.side) ** 2
+    needed = MEMORY_PER_WEIGHTS_BYTE * settings.weights.stat().st_size + MEMORY_PER_PIXEL[_engine()] * pixels
     with suppress(OSError):
         available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
         if available and needed:
@@ -171,30 +216,31 @@ def to_do(groups: dict[str, dict[str, Picture]], done: dict[str, np.ndarray], si
     return batches
 
 
-def extract(args: argparse.Namespace) -> str:
+def extract(settings: Settings) -> str:
     """Do what main was asked for; returns a sentence on it. Raises ValueError or OSError."""
     started = time.monotonic()
-    learnt = learnt_files(args)
-    network, groups = asked(args, learnt)
+    learnt = learnt_files(settings)
+    network, groups = asked(settings, learnt)
     count = " and ".join(f"{len(rows)} of {group}" for group, rows in groups.items())
-    features = FeaturesFile(args.out, provenance(args, network, learnt), groups)
+    places = {"deploy": str(settings.deploy.resolve()), "weights": str(settings.weights.resolve())}
+    features = FeaturesFile(settings.out, provenance(settings, network, learnt), places, groups)
     if features.is_complete():
-        return f"{args.out} is there already, made from the same inputs: {count}"
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+        return f"{settings.out} is there already, made from the same inputs: {count}"
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _fill(features, network, to_do(groups, features.go_on(), args.batch), args)
+        _fill(features, network, to_do(groups, features.go_on(), settings.batch), settings)
         features.finish()
     finally:
         features.close()
-    return f"{args.out}: {count}, {', '.join(args.layers)}; {time.monotonic() - started:.0f} s"
+    return f"{settings.out}: {count}, {', '.join(settings.layers)}; {time.monotonic() - started:.0f} s"
 
 
-def _fill(features: FeaturesFile, network: Network, batches: list[Batch], args: argparse.Namespace) -> None:
+def _fill(features: FeaturesFile, network: Network, batches: list[Batch], settings: Settings) -> None:
     if not batches:
         return
     total = sum(len(batch.pictures) for batch in batches)
     with (
-        _pool(network, len(batches), args) as (pool, function, jobs),
+        _pool(network, len(batches), settings) as (pool, function, jobs),
         Progress("extracting", total) as progress,
     ):
         for batch, rows in computed(pool, function, batches, 2 * jobs):
@@ -203,16 +249,19 @@ def _fill(features: FeaturesFile, network: Network, batches: list[Batch], args: 
 
 
 @contextmanager
-def _pool(network: Network, most: int, args: argparse.Namespace) -> Iterator[tuple[Executor, Callable, int]]:
+def _pool(network: Network, most: int, settings: Settings) -> Iterator[tuple[Executor, Compute, int]]:
     """Who computes, by which function, and how many at a time."""
-    read = (args.deploy, args.weights, args.images, args.rmac_whitening, args.mop)
-    cluster_of = nullcontext() if args.gpu else lent_executor(args.scheduler, [path for path in read if path])
-    with cluster_of as cluster:
+    read = (settings.deploy, settings.weights, settings.images, settings.rmac_whitening, settings.mop)
+    files = [path for path in read if path]
+    with nullcontext() if settings.gpu else lent_executor(settings.scheduler, files) as cluster:
         if cluster:
+            from eval.forward.on_cluster import compute_on_cluster  # an annex
+
             yield cluster, partial(compute_on_cluster, network, os.environ.get(ENGINE)), cluster.workers
             return
-        jobs = min(len(args.gpu) if args.gpu else args.jobs or default_jobs(args), most)
-        with workers(network, jobs, args.gpu[:jobs] if args.gpu else None) as pool:
+        gpus = list(settings.gpu or ())
+        jobs = min(len(gpus) or settings.jobs or default_jobs(settings), most)
+        with workers(network, jobs, gpus[:jobs] or None) as pool:
             yield pool, compute, jobs
 
 
@@ -223,7 +272,7 @@ def _poolings(text: str) -> list[str]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse_options(argv: Sequence[str] | None) -> Settings:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m eval.extract",
@@ -255,28 +304,41 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--gpu", type=gpu_list, metavar="0,1", help="GPUs, a process each (default: the CPU)")
     add_scheduler_option(parser)
-    args = parser.parse_args(argv)
-    args.layers = list(dict.fromkeys(args.layers))
-    args.batch = args.batch or (1 if args.max_side else BATCH)
-    _check_options(parser, args)
-    return args
+    given = vars(parser.parse_args(argv))
+    given["layers"] = list(dict.fromkeys(given["layers"]))
+    given["batch"] = given["batch"] or (1 if given["max_side"] else BATCH)
+    settings = Settings(**given)
+    _check_options(parser, settings)
+    return settings
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    path = {"type": Path, "metavar": "FILE", "required": True}
-    add("--deploy", **path, help="prototxt in which every layer has a blob of its own")
-    add("--weights", **path, help="caffemodel")
-    add("--images", **path | {"metavar": "DIR"}, help="folder with the database's pictures")
+    add(
+        "--deploy",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="prototxt in which every layer has a blob of its own",
+    )
+    add("--weights", type=Path, required=True, metavar="FILE", help="caffemodel")
+    add("--images", type=Path, required=True, metavar="DIR", help="folder with the database's pictures")
     add("--gt", type=Path, metavar="DIR", help="ground truth with NAME_query.txt (default: none)")
     add("--layers", nargs="+", required=True, metavar="BLOB", help="blobs, such as fc6 fc6_relu6 pool5")
     add("--mean", required=True, metavar="B,G,R|FILE", help="mean, or mean.binaryproto")
-    add("--out", **path, help="HDF5 file to write")
+    add("--out", type=Path, required=True, metavar="FILE", help="HDF5 file to write")
     add(
         "--queries",
         choices=("cropped", "whole"),
         default="cropped",
         help="cut to the ground truth's box (default), or whole pictures",
+    )
+    add(
+        "--boxes",
+        choices=("corners", "xywh"),
+        default="corners",
+        help="a query's four numbers: two corners (default), or corner, width and height, which is how the "
+        "code of the article's author cuts them",
     )
     add("--sample", type=positive_int, metavar="N", help="only N pictures of the database, drawn by --seed")
     add("--seed", type=int, default=1, metavar="S", help="default: 1")
@@ -337,34 +399,30 @@ def _add_representation(parser: argparse.ArgumentParser) -> None:
     add("--mop", type=Path, metavar="FILE", help="of eval.train_mop: adds MOP-CNN's vectors as mop")
 
 
-def _check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if args.scheduler and args.gpu:
+def _check_options(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    if settings.scheduler and settings.gpu:
         parser.error("--scheduler's workers compute on their CPUs: --gpu does not go with it")
-    if args.max_side and args.side:
+    if settings.max_side and settings.side:
         parser.error("--max-side and --side exclude each other")
-    if args.max_side and not args.pool:
+    if settings.max_side and not settings.pool:
         parser.error("--max-side gives maps of many sizes: --pool makes vectors of one length of them")
-    if args.min_side > 1 and not args.max_side:
+    if settings.min_side > 1 and not settings.max_side:
         parser.error("--min-side goes with --max-side")
-    if (args.rmac_whitening or args.keep_maps) and not args.pool:
+    if (settings.rmac_whitening or settings.keep_maps) and not settings.pool:
         parser.error("--rmac-whitening and --keep-maps go with --pool")
-    if (args.windows or args.mop) and (args.max_side or args.side):
+    if (settings.windows or settings.mop) and (settings.max_side or settings.side):
         parser.error("--windows and --mop take the network's own input size")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    args = parse(argv)
-    try:
+    settings = parse_options(argv)
+
+    def run() -> None:
         with StopError.on_signals():
-            print(extract(args))
-    except StopError:
-        print("extract: interrupted; the same command goes on where it was", file=sys.stderr)
-        return 128 + StopError.number
-    except (ValueError, OSError) as error:
-        print(f"extract: {one_sentence(error)}", file=sys.stderr)
-        return 1
-    return 0
+            print(extract(settings))
+
+    return run_program("extract", run, interrupted="interrupted; the same command goes on where it was")
 
 
 if __name__ == "__main__":

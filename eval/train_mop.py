@@ -5,7 +5,6 @@ own, with the name of the set that it was learnt from, and used by `eval.extract
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +12,29 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from eval.files.features import check_layer, open_features
+from eval.files.features import (
+    check_vectors,
+    json_attribute,
+    names_of,
+    open_features,
+    text_attribute,
+)
 from eval.represent import mop
+from tools.program import run_program
 
 PROGRAM = "eval.train_mop"
+LEARNT_BY = (
+    ("centres", "centres of the codebook"),
+    ("window_dims", "dimensions of a window after PCA"),
+    ("output_dims", "dimensions of a level after PCA"),
+    ("codebook_images", "pictures that the first PCA and the codebook are learnt from"),
+    ("output_images", "pictures that the second PCA is learnt from"),
+    ("seed", "what draws them"),
+)
+"""Settings of MOP-CNN that are options of this program, and what they are."""
 
 
-class Windows(Sequence):
+class Windows:
     """A dataset (N, P * D) read image by image as (P, D)."""
 
     def __init__(self, dataset: h5py.Dataset, size: int) -> None:
@@ -32,58 +47,47 @@ class Windows(Sequence):
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self._dataset[index].reshape(-1, self._size)
+        """One image's windows, (P, D)."""
+        return np.asarray(self._dataset[index]).reshape(-1, self._size)
 
 
-def run(options: argparse.Namespace) -> str:
-    """Learn, save; returns a sentence. Raises ValueError or OSError."""
-    settings = mop.Settings(
-        window_dims=options.window_dims,
-        centres=options.centres,
-        output_dims=options.output_dims,
-        codebook_images=options.codebook_images,
-        output_images=options.output_images,
-        seed=options.seed,
-    )
-    with open_features(options.windows) as features:
-        names = {side: f"{options.layer}_windows{side}" for side in mop.WINDOW_SIDES}
-        for name in (options.layer, *names.values()):
-            check_layer(features, "database", name)
-        database = features["database"]
-        size = database[options.layer].shape[1]
-        activations = {side: Windows(database[name], size) for side, name in names.items()}
-        about = {
-            "layer": options.layer,
-            "step": json.loads(features.attrs["run"])["window_step"],
-            "model": features.attrs["model"],
-            "weights_sha256": features.attrs["weights_sha256"],
+def train_mop(windows: Path, layer: str, training_set: str, settings: mop.Settings, out: Path) -> str:
+    """Learn from a features file with windows and save; returns a sentence. Raises ValueError or OSError."""
+    with open_features(windows) as features:
+        names = {side: f"{layer}_windows{side}" for side in mop.WINDOW_SIDES}
+        rows = len(names_of(features, "database"))
+        whole = check_vectors(features, "database", layer, rows)
+        size = whole.shape[1]
+        activations = {
+            side: Windows(check_vectors(features, "database", name, rows), size)
+            for side, name in names.items()
         }
-        model = mop.train(activations, options.training_set, settings, about)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    mop.save(model, options.out)
+        about = {
+            "layer": layer,
+            "step": json_attribute(features, "run")["window_step"],
+            "model": text_attribute(features, "model"),
+            "weights_sha256": text_attribute(features, "weights_sha256"),
+        }
+        model = mop.train(activations, training_set, settings, about)
+    mop.save(model, out)
     for sentence in model.provenance["reductions"]:
         print(f"{PROGRAM}: {sentence}", file=sys.stderr)
     dims = size + sum(len(level.output_axes) for level in model.levels.values())
-    return f"{options.out}: MOP-CNN of {dims} dimensions, learnt from {options.training_set}"
+    return f"{out}: MOP-CNN of {dims} dimensions, learnt from {training_set}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    options = parse_options(arguments)
-    try:
-        print(run(options))
-    except ValueError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"{PROGRAM}: {error.strerror or error}: {error.filename or options.out}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    else:
-        return 0
-    return 1
+    options = parse_options(argv)
+
+    def run() -> None:
+        settings = mop.Settings(**{name: getattr(options, name) for name, _ in LEARNT_BY})
+        print(train_mop(options.windows, options.layer, options.training_set, settings, options.out))
+
+    return run_program(PROGRAM, run)
 
 
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {PROGRAM}",
@@ -97,18 +101,11 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--training-set", required=True, metavar="NAME", help="what the pictures are; stored with the result")
     add("--out", type=Path, required=True, metavar="FILE", help="the .npz file to write")
     add("--layer", default="fc7_relu7", metavar="BLOB", help="the activations (default: fc7_relu7)")
-    for name, says in (
-        ("centres", "centres of the codebook"),
-        ("window_dims", "dimensions of a window after PCA"),
-        ("output_dims", "dimensions of a level after PCA"),
-        ("codebook_images", "pictures that the first PCA and the codebook are learnt from"),
-        ("output_images", "pictures that the second PCA is learnt from"),
-        ("seed", "what draws them"),
-    ):
+    for name, says in LEARNT_BY:
         default = getattr(mop.PAPER, name)
         option = f"--{name.replace('_', '-')}"
         add(option, type=int, default=default, metavar="N", help=f"{says} (default: {default})")
-    return parser.parse_args(arguments)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

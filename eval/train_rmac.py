@@ -1,95 +1,21 @@
 """Learn R-MAC's per-region whitening from maps that eval.extract kept.
 
-Tolias, Sicre and Jégou, arXiv 1511.05879, section 3.2: every region's vector is L2-normalised, PCA-whitened
-and L2-normalised again before the regions are summed. The whitening is learnt from the regions of a set of
-pictures; papers take Paris6k for Oxford5k, so that the test set teaches nothing.
+Papers take Paris6k's pictures for Oxford5k, so that the test set teaches nothing.
 """
 
 import argparse
-import json
 import sys
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 
 from eval.represent.pooling import RMAC_LEVELS, rmac_vectors
+from eval.represent.region_whitening import RegionWhitening
+from tools.program import positive_int, run_program
 
 PROGRAM = "eval.train_rmac"
-FILE_FORMAT = "rmac region whitening 1"
 PICTURES = 500
-
-
-@dataclass(frozen=True)
-class RegionWhitening:
-    """Whitening of region vectors: a function (R, C) -> (R, K), as eval.represent.pooling.rmac takes it."""
-
-    mean: np.ndarray
-    """(C,) float32"""
-    projection: np.ndarray
-    """(K, C) float32, the principal axes, each divided by its standard deviation"""
-    provenance: dict[str, Any]
-
-    def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """Whiten region vectors. Raises ValueError where they have another number of channels."""
-        if vectors.shape[1] != len(self.mean):
-            raise ValueError(
-                f"R-MAC's whitening was learnt for {len(self.mean)} channels, not for {vectors.shape[1]}"
-            )
-        return (vectors - self.mean) @ self.projection.T
-
-    @classmethod
-    def learn(cls, vectors: np.ndarray, provenance: dict[str, Any]) -> Self:
-        """Learn from region vectors (N, C), rows of length 1.
-
-        Directions that hold nothing beyond float32's rounding are left out: whitening would make rounding as
-        large as all the rest. Raises ValueError where no direction is left.
-        """
-        from sklearn.decomposition import PCA  # a second that loading need not wait for
-
-        from eval.rank.recipe import FLOAT32_NOISE
-
-        # 'full': resolves the smallest directions, which count most in a whitening (see eval.rank.recipe)
-        most = min(len(vectors) - 1, vectors.shape[1])
-        with np.errstate(invalid="ignore"):  # vectors that are all alike: their share of no variance
-            pca = PCA(most, svd_solver="full").fit(vectors.astype(np.float64))
-        deviations = np.sqrt(pca.explained_variance_)
-        kept = deviations >= FLOAT32_NOISE
-        if not kept.any():
-            raise ValueError(f"{len(vectors)} region vectors that don't differ teach no whitening")
-        projection = pca.components_[kept] / deviations[kept, np.newaxis]
-        provenance = provenance | {"regions": len(vectors), "dimensions": int(kept.sum())}
-        return cls(pca.mean_.astype(np.float32), projection.astype(np.float32), provenance)
-
-    def save(self, path: Path) -> None:
-        """Write one .npz file, whole or not at all. Raises OSError."""
-        part = path.with_name(path.name + ".part")
-        text = json.dumps(self.provenance, ensure_ascii=False, sort_keys=True)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                np.savez(
-                    file, format=FILE_FORMAT, mean=self.mean, projection=self.projection, provenance=text
-                )
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what save wrote. Raises OSError, and ValueError for any other or a damaged file."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                if stored["format"] != FILE_FORMAT:
-                    raise ValueError(f"its format is {stored['format']}")
-                return cls(stored["mean"], stored["projection"], json.loads(str(stored["provenance"])))
-        except (AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path} is no whitening of R-MAC's regions, or a damaged one ({error})"
-            ) from error
 
 
 def region_vectors(files: Sequence[Path], levels: int = RMAC_LEVELS) -> np.ndarray:
@@ -112,49 +38,49 @@ def region_vectors(files: Sequence[Path], levels: int = RMAC_LEVELS) -> np.ndarr
     return np.concatenate(vectors)
 
 
-def run(options: argparse.Namespace) -> str:
-    """Learn, save; returns a sentence. Raises ValueError or OSError."""
-    files = sorted(options.maps.rglob("*.npy"))
+def train_rmac(maps: Path, training_set: str, out: Path, *, pictures: int, seed: int) -> str:
+    """Learn from the maps of a folder and save; returns a sentence. Raises ValueError or OSError."""
+    files = sorted(maps.rglob("*.npy"))
     if not files:
-        raise ValueError(f"{options.maps} holds no maps (.npy): eval.extract --keep-maps writes them")
-    chosen = np.random.default_rng(options.seed).choice(
-        len(files), min(options.pictures, len(files)), replace=False
-    )
+        raise ValueError(f"{maps} holds no maps (.npy): eval.extract --keep-maps writes them")
+    chosen = np.random.default_rng(seed).choice(len(files), min(pictures, len(files)), replace=False)
     vectors = region_vectors([files[i] for i in sorted(chosen)])
     provenance = {
-        "layer": options.maps.resolve().name,
-        "training_set": options.training_set,
+        "layer": maps.resolve().name,
+        "training_set": training_set,
         "pictures": len(chosen),
-        "seed": options.seed,
+        "seed": seed,
         "levels": RMAC_LEVELS,
     }
-    whitening = RegionWhitening.learn(vectors, provenance)
-    whitening.save(options.out)
+    whitening = RegionWhitening(provenance).fit(vectors)
+    whitening.save(out)
     channels, kept = len(whitening.mean), len(whitening.projection)
     dropped = f" (of {channels}: the others hold no variance)" if kept < channels else ""
     return (
-        f"{options.out}: whitening to {kept} dimensions{dropped}, from {len(vectors)} regions of "
-        f"{len(chosen)} pictures, {options.training_set}"
+        f"{out}: whitening to {kept} dimensions{dropped}, from {len(vectors)} regions of "
+        f"{len(chosen)} pictures, {training_set}"
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    options = parse_options(arguments)
-    try:
-        print(run(options))
-    except ValueError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"{PROGRAM}: {error.strerror or error}: {error.filename or options.out}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    else:
-        return 0
-    return 1
+    options = parse_options(argv)
+
+    def run() -> None:
+        print(
+            train_rmac(
+                options.maps,
+                options.training_set,
+                options.out,
+                pictures=options.pictures,
+                seed=options.seed,
+            )
+        )
+
+    return run_program(PROGRAM, run)
 
 
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {PROGRAM}",
@@ -170,13 +96,13 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, required=True, metavar="FILE", help="the .npz file to write")
     add(
         "--pictures",
-        type=int,
+        type=positive_int,
         default=PICTURES,
         metavar="N",
         help=f"learn from so many, drawn by the seed (default: {PICTURES})",
     )
     add("--seed", type=int, default=1, metavar="S", help="default: 1")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     if options.pictures < 2:
         parser.error("--pictures must be 2 or more")
     return options

@@ -21,6 +21,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from eval.extract import main
+from eval.files.features import open_features
 from eval.forward.network import work_in_place
 from eval.forward.photographs import Picture, list_pictures, read_part
 from tools.files.mean_file import read_mean
@@ -119,12 +120,13 @@ def arguments(folder: Path, *more: str, **changed: object) -> list[str]:
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
+    """All datasets but the stamps, which differ between copies of one picture."""
     found: dict[str, np.ndarray] = {}
     with h5py.File(path) as file:
         file.visititems(
             lambda name, node: found.update({name: node[:]} if isinstance(node, h5py.Dataset) else {})
         )
-    return found
+    return {name: values for name, values in found.items() if not name.startswith("stamps/")}
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -185,7 +187,8 @@ def test_attributes(made, features) -> None:
     with h5py.File(features) as file:
         attributes = dict(file.attrs)
     assert attributes["model"] == "weights"
-    assert attributes["complete"]
+    assert attributes["deploy"] == str(made / "deploy.prototxt")
+    assert attributes["weights"] == str(made / "weights.caffemodel")
     for key, name in (("weights_sha256", "weights.caffemodel"), ("prototxt_sha256", "deploy.prototxt")):
         said = subprocess.run(["sha256sum", made / name], capture_output=True, text=True, check=True).stdout
         assert attributes[key] == said.split()[0]
@@ -219,28 +222,87 @@ def test_a_finished_file_is_left_alone_until_something_changes(work, capsys) -> 
     assert (old[0] == new[0]).all() and (old[1] != new[1]).any()
 
 
-def test_it_goes_on_after_a_picture_that_cannot_be_read(work, features, capsys) -> None:
-    """Rows done before are kept (a mark left in one stays), and with other settings they are not."""
-    bad = work / "jpg" / "p19.png"
-    good = bad.read_bytes()
-    bad.write_text("no picture")
-    assert main(arguments(work)) == 1
-    assert capsys.readouterr().err == f"extract: {bad} is not a picture that OpenCV can read\n"
-    assert not (work / "f.h5").exists()
-    with h5py.File(work / "f.h5.part", "r+") as file:
-        assert not file.attrs["complete"]
-        assert (file["done/database"][:] != 0).sum() == 16
-        file["database/fc6"][0] = 12345
-    shutil.copy(work / "f.h5.part", work / "other.h5.part")
-    bad.write_bytes(good)
-    assert main(arguments(work)) == 0
-    found = contents(work / "f.h5")
-    assert (found["database/fc6"][0] == 12345).all()
-    assert "done/database" not in found and not (work / "f.h5.part").exists()
-    np.testing.assert_array_equal(found["database/fc6"][1:], contents(features)["database/fc6"][1:])
+def stopped_at(picture: Path, *command: str) -> bytes:
+    """Run into a picture that can't be read; returns what it was."""
+    good = picture.read_bytes()
+    picture.write_text("no picture")
+    assert main(list(command)) == 1
+    picture.write_bytes(good)
+    return good
 
-    assert main(arguments(work, out=work / "other.h5", mean="0,0,0")) == 0
-    assert not (contents(work / "other.h5")["database/fc6"] == 12345).any()
+
+def test_it_goes_on_after_a_picture_that_cannot_be_read(work, features, capsys) -> None:
+    """Rows done before are not made again: their pictures could not be read any more. With other settings
+    they would be."""
+    stopped_at(work / "jpg" / "p19.png", *arguments(work))
+    error = capsys.readouterr().err.splitlines()[-1]  # after lines of progress, where the machine is slow
+    assert error == f"extract: {work}/jpg/p19.png is not a picture that OpenCV can read"
+    assert not (work / "f.h5").exists()
+    with pytest.raises(ValueError, match=r"f\.h5\.part is incomplete"), open_features(work / "f.h5.part"):
+        pass
+    for end in (".part", ".part.done"):
+        shutil.copy(work / f"f.h5{end}", work / f"other.h5{end}")
+    done = work / "jpg" / "p01.png"
+    stat = done.stat()
+    done.write_bytes(bytes(stat.st_size))
+    os.utime(done, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert main(arguments(work)) == 0
+    assert_same(work / "f.h5", features)
+    assert main(arguments(work, out=work / "other.h5", mean="0,0,0")) == 1
+    assert "p01.png is not a picture" in capsys.readouterr().err
+
+
+def spoil_a_row(part: Path, done: Path, random: np.random.Generator) -> None:
+    """What a power cut leaves where a row was never written."""
+    with h5py.File(part) as file:
+        data = file["database/fc6"]
+        at = data.id.get_offset() + int(random.integers(16)) * data.shape[1] * 4
+    with part.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(4))
+
+
+def spoil_the_structure(part: Path, done: Path, random: np.random.Generator) -> None:
+    """The first bytes are HDF5's own."""
+    with part.open("r+b") as file:
+        file.seek(int(random.integers(400)))
+        file.write(bytes(100))
+
+
+def cut_the_list(part: Path, done: Path, random: np.random.Generator) -> None:
+    done.write_bytes(done.read_bytes()[: int(random.integers(done.stat().st_size))])
+
+
+def zero_in_the_list(part: Path, done: Path, random: np.random.Generator) -> None:
+    data = bytearray(done.read_bytes())
+    at = int(random.integers(len(data)))
+    data[at : at + 50] = bytes(len(data[at : at + 50]))
+    done.write_bytes(data)
+
+
+def cut_the_file(part: Path, done: Path, random: np.random.Generator) -> None:
+    os.truncate(part, int(random.integers(part.stat().st_size)))
+
+
+def lose_the_list(part: Path, done: Path, random: np.random.Generator) -> None:
+    done.unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [spoil_a_row, spoil_the_structure, cut_the_list, zero_in_the_list, cut_the_file, lose_the_list],
+)
+def test_what_a_power_cut_leaves_is_found_and_made_again(work, features, spoil) -> None:
+    stopped_at(work / "jpg" / "p19.png", *arguments(work))
+    kept = {end: (work / f"f.h5{end}").read_bytes() for end in (".part", ".part.done")}
+    for seed in range(2):
+        for end, data in kept.items():
+            (work / f"f.h5{end}").write_bytes(data)
+        spoil(work / "f.h5.part", work / "f.h5.part.done", np.random.default_rng(seed))
+        assert main(arguments(work)) == 0
+        assert_same(work / "f.h5", features)
+        assert sorted(file.name for file in work.glob("f.h5*")) == ["f.h5"]
+        (work / "f.h5").unlink()
 
 
 def test_a_picture_that_changed_meanwhile_is_done_again(work, capsys) -> None:
@@ -309,7 +371,7 @@ def test_stopped_it_leaves_no_process_and_goes_on(work, features, number, status
         said = process.communicate()[1]
     assert process.returncode == status
     if number != signal.SIGKILL:
-        assert said == "extract: interrupted; the same command goes on where it was\n"
+        assert said.splitlines()[-1] == "extract: interrupted; the same command goes on where it was"
     wait_until(lambda: not running(work))
     slow.unlink()
     slow.write_bytes(good)

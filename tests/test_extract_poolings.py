@@ -19,6 +19,7 @@ from eval.forward.network import scaled_size
 from eval.forward.photographs import Part
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, rmac, rmac_vectors
+from eval.represent.region_whitening import RegionWhitening
 
 MEAN = (100.5, 110.25, 120.0)
 DEPLOY = """
@@ -190,16 +191,17 @@ def test_r_macs_whitening_from_kept_maps(made, pooled, capsys) -> None:
     assert train_rmac.main([str(folder), "--training-set", "nine pictures", "--out", str(learnt)]) == 0
     said = capsys.readouterr().out
     assert "nine pictures" in said
-    whitening = train_rmac.RegionWhitening.load(learnt)
+    whitening = RegionWhitening.load(learnt)
     files = sorted(folder.iterdir())
     vectors = np.concatenate([rmac_vectors(np.load(file)) for file in files]).astype(np.float64)
-    white = whitening(vectors)
+    white = whitening.transform(vectors)
     np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(np.cov(white.T), np.eye(white.shape[1]), atol=1e-2)
 
     options = ["--layers", *LAYERS, "--pool", "rmac", "--max-side=100", f"--rmac-whitening={learnt}"]
     found = extracted(made, made / "whitened.h5", *options)
-    close(found["database/pool5_rmac_whitened"], [rmac(np.load(file), whiten=whitening) for file in files])
+    wanted = [rmac(np.load(file), whiten=whitening.transform) for file in files]
+    close(found["database/pool5_rmac_whitened"], wanted)
     assert "database/conv1_relu1_rmac_whitened" not in found
     with h5py.File(made / "whitened.h5") as file:
         assert json.loads(file.attrs["learnt"]) == {"pool5_rmac_whitened": "nine pictures"}
@@ -264,7 +266,7 @@ def test_sizes(whole, share, max_side, min_side) -> None:
         ("conv1 --pool crow", "p00.png, layer conv1: CroW needs a map after ReLU"),
         ("pool5 --pool rmac --rmac-whitening=none.npz", "No such file or directory: none.npz"),
         (f"fc7_relu7 --mop={__file__}", "is no MOP-CNN model"),
-        ("pool5 --pool sum --keep-maps=/proc/maps", "No such file or directory: /proc/maps/database/pool5"),
+        ("pool5 --pool sum --keep-maps=/proc/maps", "No such file or directory: /proc/maps"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(made, capsys, options, said) -> None:

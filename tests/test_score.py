@@ -21,6 +21,7 @@ from test_compute_ap import build_compute_ap, definition
 from eval.files.ground_truth import fingerprint, read_ground_truth
 from eval.rank.recipe import (
     Whitening,
+    describe,
     expand_queries,
     expansion_weights,
     l2_normalise,
@@ -421,7 +422,7 @@ def test_normalised_rows_have_length_one_or_were_zero(X: np.ndarray) -> None:
 def test_whitened_directions_are_uncorrelated_with_variance_one(X: np.ndarray, components: int) -> None:
     X = l2_normalise(X)
     try:
-        whitening = Whitening().fit(X, components)
+        whitening = Whitening(components).fit(X)
     except ValueError:
         assert np.std(X, axis=0).max() < 1e-7
         return
@@ -440,14 +441,14 @@ def test_smallest_directions_are_resolved() -> None:
     U, _ = np.linalg.qr(U - U.mean(axis=0))
     axes, _ = np.linalg.qr(random.normal(size=(11, 11)))
     X = (U * scales * np.sqrt(199)) @ axes.T
-    whitening = Whitening().fit(X, 11)
+    whitening = Whitening(11).fit(X)
     assert np.allclose(whitening.standard_deviations, scales, rtol=1e-4)
     assert np.allclose(whitening.transform(X).std(axis=0, ddof=1), 1, rtol=1e-4)
 
 
 def test_fewer_components_are_the_first_of_more() -> None:
     X = l2_normalise(np.random.default_rng(4).normal(size=(60, 20)))
-    assert np.allclose(Whitening().fit(X, 5).transform(X), Whitening().fit(X, 20).transform(X)[:, :5])
+    assert np.allclose(Whitening(5).fit(X).transform(X), Whitening(20).fit(X).transform(X)[:, :5])
 
 
 def test_expansion_weights() -> None:
@@ -471,3 +472,14 @@ def test_reranking_keeps_the_rest_in_place() -> None:
     assert (after[:, 10:] == before[:, 10:]).all()
     assert (np.sort(after[:, :10]) == np.sort(before[:, :10])).all()
     assert (after[:, :10] != before[:, :10]).any()
+
+
+def test_the_recipe_is_its_three_steps() -> None:
+    X = np.random.default_rng(5).normal(size=(50, 9)).astype(np.float32)
+    unit = X.astype(np.float64) / np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+    whitening = Whitening(6).fit(unit)
+    axes, variance = np.linalg.eigh(np.cov(unit.T))[::-1]
+    whitened = (unit - unit.mean(axis=0)) @ axes[:, ::-1][:, :4] / np.sqrt(variance[::-1][:4])
+    expected = whitened / np.linalg.norm(whitened, axis=1, keepdims=True)
+    assert np.allclose(np.abs(describe(X, whitening, 4)), np.abs(expected), atol=1e-5)
+    assert np.allclose(describe(X), unit)

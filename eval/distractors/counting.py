@@ -5,8 +5,6 @@ a bound, so most similarities are surely above or below a threshold. The others 
 eval.rank.recipe computes them, in float64 and rounded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce

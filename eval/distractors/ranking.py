@@ -6,8 +6,6 @@ it comes before, and whether it is among the first few. The places, ties include
 everything by eval.rank.recipe.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -84,7 +82,7 @@ class Distractors:
             if there != dimensions:
                 raise ValueError(f"{file.filename} has {layer} in {there} dimensions, not {dimensions}")
 
-    def blocks(self, layer: str) -> list[Block]:
+    def blocks(self, layer: str) -> "list[Block]":
         """The layer in blocks of rows."""
         blocks = []
         for file, start, _ in self._parts():
@@ -114,10 +112,10 @@ class Block(NamedTuple):
 
 def block_rows(data: h5py.Dataset) -> int:
     """Rows of a block: BLOCK_VALUES numbers or less, in whole chunks where HDF5 stores chunks."""
-    rows = min(max(BLOCK_VALUES // data.shape[1], 1), MOST_ROWS)
+    rows = min(max(BLOCK_VALUES // int(data.shape[1]), 1), MOST_ROWS)
     if data.chunks is None:
         return rows
-    return data.chunks[0] * max(rows // data.chunks[0], 1)
+    return int(data.chunks[0]) * max(rows // int(data.chunks[0]), 1)
 
 
 @contextmanager

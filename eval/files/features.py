@@ -1,23 +1,38 @@
-"""Reading features files: HDF5, made by eval.extract.
+"""Features files: HDF5, made by eval.extract.
 
-Attributes of the root: model, weights_sha256, prototxt_sha256, preprocessing (JSON text), learnt (JSON text:
-which pictures a layer's codebooks or whitening were learnt from), complete (bool).
-`/database` and `/queries` each hold `names` (N,) and a matrix (N, D) float32 a layer, row i of name i.
+Attributes of the root, text all of them:
+    model              the model's name
+    deploy, weights    absolute paths of the prototxt and the caffemodel, where they were then
+    prototxt_sha256, weights_sha256    what they held
+    preprocessing      JSON: what became of a picture before the network
+    run                JSON: layers, batch, poolings and what else the features follow from
+    learnt             JSON: of which pictures a layer's codebooks or whitening were learnt
+`/database` and `/queries` each hold `names` (N,), UTF-8, and a matrix (N, D) float32 a layer, row i of name
+i. `/stamps/database` and `/stamps/queries` (N,) uint64 say of which state of its picture a row was made, 0
+where it wasn't: such a file is incomplete. Files of others need no more than the groups.
 """
 
-from __future__ import annotations
-
+import json
+import os
+import select
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from h5py._hl.base import phil
 from numpy.typing import NDArray
 
 from eval.files.ground_truth import BLANKS
+
+STAMPS = "stamps"
+PROBE_SECONDS = 60
+"""A features file of a million pictures is looked through in a few."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +48,94 @@ def open_features(path: Path) -> Iterator[h5py.File]:
     """Open a features file. Raises ValueError where it isn't one or its extraction didn't finish."""
     if not path.is_file():
         raise ValueError(f"there is no features file {path}")
-    try:
-        opened = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} can't be read as HDF5: {error}") from None
-    with opened as features:
-        if not features.attrs.get("complete", True):
+    if said := _probe(path):
+        raise ValueError(f"{path} can't be read as HDF5: {said}")
+    with h5py.File(path, "r") as features:
+        stamps = features.get(STAMPS)
+        marked = isinstance(stamps, h5py.Group) and all(
+            isinstance(done, h5py.Dataset) and done.dtype == np.uint64 and np.all(done[:])
+            for done in stamps.values()
+        )
+        if not features.attrs.get("complete", True) or (stamps is not None and not marked):
             raise ValueError(f"{path} is incomplete: run eval.extract again, it goes on where it stopped")
         yield features
+
+
+def _probe(path: Path) -> str:
+    """Look through the file's structure in a process of its own; what is wrong with it, or nothing.
+
+    HDF5 ends the process, or never comes back, on some damaged files.
+    """
+    reader, writer = os.pipe()
+    with phil:  # h5py's lock: nobody else holds it in the child
+        child = os.fork()
+    if child == 0:
+        _look_through(path, writer)
+    os.close(writer)
+    said = b""
+    try:
+        while select.select([reader], [], [], PROBE_SECONDS)[0]:
+            piece = os.read(reader, 1 << 16)
+            if not piece:
+                break
+            said += piece
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return "" if said == WHOLE else " ".join(said.decode(errors="replace").split()) or "it is damaged"
+
+
+WHOLE = b"\0"
+
+
+def _look_through(path: Path, writer: int) -> None:
+    """In the child: read all but the values, and those too where HDF5 must unpack them; then end."""
+    said = WHOLE
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        size = path.stat().st_size
+        with h5py.File(path, "r") as features:
+            list(features.attrs.items())
+            for dataset in _datasets(features):
+                if dataset.dtype.kind == "O" or dataset.name.endswith("/names"):
+                    if dataset.size and dataset.size > size:
+                        raise ValueError(f"{dataset.name} claims to hold more than the file does")
+                    dataset[()]
+                elif dataset.chunks is not None:
+                    for chunk in dataset.iter_chunks():
+                        dataset[chunk]
+    except BaseException as error:  # h5py has every type of error for a damaged file
+        said = str(error).encode(errors="replace") or type(error).__name__.encode()
+    os.write(writer, said)
+    os._exit(0)
+
+
+def _datasets(group: h5py.Group) -> list[h5py.Dataset]:
+    found: list[h5py.Dataset] = []
+    group.visititems(lambda _, node: found.append(node) if isinstance(node, h5py.Dataset) else None)
+    return found
+
+
+def text_attribute(features: h5py.File, name: str) -> str:
+    """An attribute of the root. Raises ValueError where it isn't there or is no text."""
+    value = features.attrs.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{features.filename} has no attribute {name}, as eval.extract writes it")
+    return value
+
+
+def json_attribute(features: h5py.File, name: str) -> dict[str, Any]:
+    """What an attribute of the root says in JSON. Raises ValueError where it isn't there or none."""
+    try:
+        value = json.loads(text_attribute(features, name))
+    except (json.JSONDecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{features.filename} has an attribute {name} that is no JSON of eval.extract's")
+    return value
 
 
 def names_of(features: h5py.File, group: str) -> list[str]:
@@ -48,9 +143,14 @@ def names_of(features: h5py.File, group: str) -> list[str]:
 
     Raises ValueError where there are none, one is there twice, or one can't stand in a ranked list.
     """
-    if not isinstance(features.get(f"{group}/names"), h5py.Dataset):
+    held = features.get(group)
+    data = held.get("names") if isinstance(held, h5py.Group) else None
+    if not isinstance(data, h5py.Dataset) or h5py.check_string_dtype(data.dtype) is None or data.ndim != 1:
         raise ValueError(f"{features.filename} has no {group}/names, as a features file has")
-    names = list(features[group]["names"].asstr()[:])
+    try:
+        names = list(data.asstr()[:])
+    except UnicodeDecodeError:
+        raise ValueError(f"{features.filename} has names in {group} that are not UTF-8") from None
     if not names:
         raise ValueError(f"{features.filename} has no names in {group}")
     for name in names:
@@ -63,15 +163,12 @@ def names_of(features: h5py.File, group: str) -> list[str]:
 
 
 def layers_of(features: h5py.File, group: str) -> list[str]:
-    """Layers of a group, sorted."""
-    found: list[str] = []
-
-    def collect(name: str, node: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(node, h5py.Dataset) and name != "names":
-            found.append(name)
-
-    features[group].visititems(collect)
-    return sorted(found)
+    """Layers of a group, sorted; none where there is no such group."""
+    held = features.get(group)
+    if not isinstance(held, h5py.Group):
+        return []
+    found = [str(dataset.name).removeprefix(f"/{group}/") for dataset in _datasets(held)]
+    return sorted(name for name in found if name != "names")
 
 
 def check_layer(features: h5py.File, group: str, layer: str) -> None:
@@ -100,7 +197,8 @@ def read_vectors(features: h5py.File, group: str, layer: str) -> Vectors:
     Raises ValueError where the layer isn't there, its shape is wrong, or a value isn't a finite number.
     """
     names = names_of(features, group)
-    values = check_vectors(features, group, layer, len(names)).astype(np.float32)[:]
+    with np.errstate(over="ignore"):  # infinity, which is refused below
+        values = check_vectors(features, group, layer, len(names)).astype(np.float32)[:]
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         where = f"{features.filename}: {group}/{layer}"

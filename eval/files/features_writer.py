@@ -1,72 +1,103 @@
-"""Writing a features file (eval/files/features.py says what is in it) row by row, over interruptions."""
+"""Writing a features file (eval/files/features.py says what is in it) row by row, over interruptions.
+
+While it grows it is NAME.part beside its place, laid out by HDF5 at its final size; NAME.part.done lists
+which rows are there, each batch with a checksum. Rows are on the disk before their line is, the file's
+structure before the list's first line; so whatever a kill or a power cut leaves, what the list vouches for is
+there or is found damaged and made again, and HDF5 never opens a file whose structure it didn't leave whole.
+"""
 
 import fcntl
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
+from eval.files.features import STAMPS, open_features
 from eval.forward.photographs import Picture
+
+SYNC_SECONDS = 1.0
+"""How often rows are brought to the disk, and how much work a kill can cost at most."""
+FORMAT = "v110"
+"""HDF5's format since 1.10, in which its structure carries checksums."""
+
+
+class Extent(NamedTuple):
+    """Where a dataset's rows are in the file, in bytes."""
+
+    offset: int
+    row: int
 
 
 class FeaturesFile:
-    """The file while it grows, NAME.part beside its place: features, rows done, and what they were made from.
+    """The file while it grows: features, and the stamp of the picture that each row was made from.
 
-    HDF5 lays the file out at its final size. Rows then go to their places past HDF5, which would hold them
-    back in buffers, lose them when it is killed, and crash on a full disk instead of saying so.
+    Rows go to their places past HDF5, which would hold them back in buffers, lose them when it is killed, and
+    crash on a full disk instead of saying so.
     """
 
-    def __init__(self, path: Path, provenance: dict[str, str], groups: dict[str, dict[str, Picture]]) -> None:
-        """`provenance` becomes the root's attributes; `groups` are the rows with their names."""
+    def __init__(
+        self,
+        path: Path,
+        provenance: Mapping[str, str],
+        places: Mapping[str, str],
+        groups: Mapping[str, Mapping[str, Picture]],
+    ) -> None:
+        """`groups` are the rows with their names. `provenance` and `places` become the root's attributes.
+
+        Features of another provenance are others; `places` only say where the files were.
+        """
         self._path = path
         self._part = path.with_name(path.name + ".part")
+        self._list = path.with_name(path.name + ".part.done")
         self._provenance = provenance
+        self._places = places
         self._groups = groups
         self._stamps = {
             group: np.array([picture.stamp() for picture in rows.values()], "<u8")
             for group, rows in groups.items()
         }
-        self._offsets: dict[str, int] = {}
+        self._extents: dict[str, Extent] = {}
         self._descriptor = -1
+        self._unlisted: list[str] = []
+        self._synced = time.monotonic()
 
     def is_complete(self) -> bool:
         """Whether the finished file is there, from the very same inputs."""
-        with suppress(OSError, KeyError), h5py.File(self._path, "r") as file:
-            same_pictures = file.attrs["pictures"] == self._pictures()
-            return bool(file.attrs["complete"] and same_pictures and self._is_this_run(file))
+        with suppress(OSError, ValueError, KeyError), open_features(self._path) as file:
+            return all(file.attrs[key] == value for key, value in self._provenance.items()) and all(
+                list(file[group]["names"].asstr()[:]) == list(rows)
+                and np.array_equal(file[STAMPS][group][:], self._stamps[group])
+                for group, rows in self._groups.items()
+            )
         return False
-
-    def _pictures(self) -> np.bytes_:
-        stamps = [self._stamps[group].tobytes() for group in self._groups]
-        return np.bytes_(hashlib.sha256(b"".join(stamps)).hexdigest())
-
-    def _is_this_run(self, file: h5py.File) -> bool:
-        return all(file.attrs[key] == value for key, value in self._provenance.items()) and all(
-            list(file[group]["names"].asstr()[:]) == list(rows) for group, rows in self._groups.items()
-        )
 
     def go_on(self) -> dict[str, np.ndarray]:
         """Open the unfinished file if it is of this run; which rows of each group are done, (N,) bool.
 
         A row whose picture has changed since is not done. Raises OSError where another process has it open.
         """
-        try:
-            with suppress(KeyError), h5py.File(self._part, "r") as file:
-                if self._is_this_run(file):
-                    done = {group: file["done"][group][:] == self._stamps[group] for group in self._groups}
-                    self._remember_places(file)
-        except BlockingIOError as error:
-            raise OSError(error.errno, "Another run is writing it", str(self._part)) from error
-        except OSError:  # not there, or killed before it was laid out
-            pass
-        if self._offsets:
+        done = {group: np.zeros(len(stamps), bool) for group, stamps in self._stamps.items()}
+        with suppress(FileNotFoundError):
             self._open()
-            return done
-        return {group: np.zeros(len(stamps), bool) for group, stamps in self._stamps.items()}
+            with suppress(FileNotFoundError, IndexError, KeyError, TypeError, ValueError):
+                lines = list(_valid_lines(self._list))
+                about = lines[0]
+                self._extents = {name: Extent(*extent) for name, extent in about["extents"].items()}
+                if about["run"] == self._identity() and about["structure"] == self._structure():
+                    for group, start, count, checksum in lines[1:]:
+                        rows = slice(start, start + count)
+                        done[group][rows] = self._checksum(group, start, count) == checksum
+                    return done
+            self.close()
+            self._extents = {}
+        return done
 
     def write(self, group: str, start: int, features: dict[str, np.ndarray]) -> None:
         """Write rows from `start` on, and that they are done. Raises OSError; a full disk shows at once."""
@@ -76,69 +107,132 @@ class FeaturesFile:
             for layer, rows in features.items():
                 self._put(f"{group}/{layer}", start, rows.astype("<f4"))
             count = len(next(iter(features.values())))
-            stamps = self._stamps[group][start : start + count]
-            self._put(f"done/{group}", start, stamps)
+            self._put(f"{STAMPS}/{group}", start, self._stamps[group][start : start + count])
+            self._unlisted.append(_line([group, start, count, self._checksum(group, start, count)]))
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                self._list_what_is_done()
+
+    def finish(self) -> None:
+        """Bring everything to the disk and move the file to its place."""
+        with self._sentences():
+            if self._descriptor < 0:
+                raise OSError("no row was written")
+            os.fsync(self._descriptor)
+            self._unlisted = []
+            self._part.replace(self._path)
+            _sync_folder(self._path.parent)
+            self._list.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, whole or not."""
+        if self._descriptor >= 0:
+            try:
+                with self._sentences():
+                    self._list_what_is_done()
+            finally:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _list_what_is_done(self) -> None:
+        if self._unlisted:
+            os.fdatasync(self._descriptor)
+            with self._list.open("a", encoding="utf-8") as file:
+                file.writelines(self._unlisted)
+            self._unlisted = []
+        self._synced = time.monotonic()
 
     def _put(self, dataset: str, row: int, values: np.ndarray) -> None:
-        offset = self._offsets[dataset] + row * values[0].nbytes
+        offset = self._extents[dataset].offset + row * self._extents[dataset].row
         left = memoryview(values.tobytes())
         while left:
             written = os.pwrite(self._descriptor, left, offset)
             left, offset = left[written:], offset + written
 
+    def _checksum(self, group: str, start: int, count: int) -> str:
+        """Of what is in the file for these rows, and of the stamps that their pictures have now."""
+        digest = hashlib.sha256(self._stamps[group][start : start + count].tobytes())
+        for name, extent in sorted(self._extents.items()):
+            if name == f"{STAMPS}/{group}" or name.startswith(f"{group}/"):
+                digest.update(
+                    os.pread(self._descriptor, count * extent.row, extent.offset + start * extent.row)
+                )
+        return digest.hexdigest()
+
+    def _identity(self) -> str:
+        names = {group: list(rows) for group, rows in self._groups.items()}
+        return hashlib.sha256(json.dumps([dict(self._provenance), names]).encode()).hexdigest()
+
+    def _structure(self) -> str:
+        """A checksum of all that is in the file beside the rows."""
+        digest = hashlib.sha256()
+        at = 0
+        for name, extent in sorted(self._extents.items(), key=lambda item: item[1].offset):
+            self._digest(digest, at, extent.offset)
+            at = extent.offset + extent.row * len(self._groups[name.removeprefix(f"{STAMPS}/").split("/")[0]])
+        self._digest(digest, at, os.fstat(self._descriptor).st_size)
+        return digest.hexdigest()
+
+    def _digest(self, digest: Any, start: int, end: int) -> None:
+        while piece := os.pread(self._descriptor, min(1 << 20, max(0, end - start)), start):
+            digest.update(piece)
+            start += len(piece)
+
     def _create(self, dimensions: dict[str, int]) -> None:
         rows = sum(map(len, self._groups.values()))
+        self._list.unlink(missing_ok=True)
         try:
             with self._part.open("wb") as file:
                 # is there room for all rows, the names and HDF5's own tables? h5py then starts afresh
-                os.posix_fallocate(file.fileno(), 0, rows * (4 * sum(dimensions.values()) + 512) + (1 << 16))
-            with h5py.File(self._part, "w") as file:
+                names = sum(len(rows) * _longest(rows) for rows in self._groups.values())
+                os.posix_fallocate(
+                    file.fileno(), 0, rows * (4 * sum(dimensions.values()) + 8) + names + (1 << 16)
+                )
+            with h5py.File(self._part, "w", libver=(FORMAT, FORMAT)) as file:
                 self._lay_out(file, dimensions)
                 file.flush()
                 self._remember_places(file)
             self._open()
             os.posix_fallocate(self._descriptor, 0, os.fstat(self._descriptor).st_size)
+            os.fsync(self._descriptor)
+            about = {"run": self._identity(), "extents": self._extents, "structure": self._structure()}
+            with self._list.open("w", encoding="utf-8") as file:
+                file.write(_line(about))
+                file.flush()
+                os.fsync(file.fileno())
+            _sync_folder(self._path.parent)
         except OSError:
             self._part.unlink(missing_ok=True)
             raise
 
     def _lay_out(self, file: h5py.File, dimensions: dict[str, int]) -> None:
-        for key, value in self._provenance.items():
+        for key, value in {**self._provenance, **self._places}.items():
             file.attrs[key] = value
-        file.attrs["complete"] = False
-        file.attrs["pictures"] = np.bytes_(" " * len(self._pictures()))
         for group, rows in self._groups.items():
-            file[f"{group}/names"] = np.array(list(rows), dtype=h5py.string_dtype())
-            _reserve(file, f"done/{group}", (len(rows),), "<u8")
+            kind = h5py.string_dtype("utf-8", _longest(rows))
+            file[f"{group}/names"] = np.array([name.encode() for name in rows], dtype=kind)
+            _reserve(file, f"{STAMPS}/{group}", (len(rows),), "<u8")
             for layer, dimension in dimensions.items():
                 _reserve(file, f"{group}/{layer}", (len(rows), dimension), "<f4")
 
     def _remember_places(self, file: h5py.File) -> None:
         def remember(name: str, node: h5py.Group | h5py.Dataset) -> None:
             if isinstance(node, h5py.Dataset) and node.dtype.kind in "fu":
-                self._offsets[name] = node.id.get_offset()
+                row = node.dtype.itemsize * int(np.prod(node.shape[1:]))
+                self._extents[name] = Extent(node.id.get_offset(), row)
 
         file.visititems(remember)
 
     def _open(self) -> None:
         self._descriptor = os.open(self._part, os.O_RDWR)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock that HDF5 itself looks for
-
-    def finish(self) -> None:
-        """Mark the file as complete and move it to its place."""
-        self.close()
-        with self._sentences():
-            with h5py.File(self._part, "r+") as file:
-                file.attrs.modify("pictures", self._pictures())
-                file.attrs.modify("complete", True)
-                del file["done"]
-            self._part.replace(self._path)
-
-    def close(self) -> None:
-        """Close the file, whole or not."""
-        if self._descriptor >= 0:
+        try:
+            fcntl.flock(
+                self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # the lock that HDF5 itself looks for
+        except BlockingIOError as error:
             os.close(self._descriptor)
             self._descriptor = -1
+            raise OSError(error.errno, "Another run is writing it", str(self._part)) from error
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
@@ -148,12 +242,41 @@ class FeaturesFile:
         except OSError as error:
             if not error.errno:
                 raise OSError(f"{self._part} can't be written: {error}") from error
-            raise OSError(error.errno, os.strerror(error.errno), str(self._part)) from error
+            raise OSError(error.errno, error.strerror, str(self._part)) from error
+
+
+def _longest(names: Mapping[str, Picture]) -> int:
+    return max(len(name.encode()) for name in names)
+
+
+def _line(what: object) -> str:
+    """A line of the list of what is done: JSON behind a checksum of its own."""
+    text = json.dumps(what)
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n"
+
+
+def _valid_lines(path: Path) -> Iterator[Any]:
+    """What the lines of a list say, as far as they are whole. Raises FileNotFoundError."""
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        checksum, _, text = line.partition(" ")
+        if hashlib.sha256(text.encode()).hexdigest() == checksum:
+            yield json.loads(text)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: str) -> None:
-    """Make a dataset with its place in the file from now on; only the marks of done rows are cleared."""
+    """Make a dataset with its place in the file from now on; only the stamps are cleared."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plan.set_fill_time(h5py.h5d.FILL_TIME_ALLOC if name.startswith("done/") else h5py.h5d.FILL_TIME_NEVER)
+    plan.set_fill_time(
+        h5py.h5d.FILL_TIME_ALLOC if name.startswith(f"{STAMPS}/") else h5py.h5d.FILL_TIME_NEVER
+    )
     file.create_dataset(name, shape, kind, dcpl=plan)

@@ -6,8 +6,6 @@ extension.
 https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -3,13 +3,11 @@
 Importing this does not import pycaffe; only an Extractor and the functions that read Caffe's files do.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,12 +16,12 @@ from google.protobuf import text_format
 from eval.forward.photographs import Part, Picture, read_part
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, MapTooSmallError, rmac
-from eval.train_rmac import RegionWhitening
-from tools.files.prototxt import read_net
+from eval.represent.region_whitening import RegionWhitening
+from tools.files.prototxt import Net, read_net
+from tools.program import written_beside
 
 # No weight has this value: where it is left after loading, the caffemodel had nothing.
 UNSET = np.float32(-1.5e38)
-INNER_PRODUCT = ("InnerProduct", 14)  # layer.type of today's prototxt, number in the enum of the old one
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def to_input(pixels: np.ndarray, size: tuple[int, int], mean: tuple[float, float
     """Resize and subtract the mean: (H, W, 3) uint8 -> (3, h, w) float32."""
     height, width = size
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (resized.astype(np.float32) - np.float32(mean)).transpose(2, 0, 1)
+    return np.asarray(resized.astype(np.float32) - np.array(mean, np.float32)).transpose(2, 0, 1)
 
 
 class Extractor:
@@ -164,7 +162,7 @@ class Extractor:
                 yield {layer: blob[i] for layer, blob in blobs.items()}
 
     def _checked(self, layer: str, count: int) -> np.ndarray:
-        blob = self._net.blobs[layer].data
+        blob: np.ndarray = self._net.blobs[layer].data
         if blob.ndim < 2 or blob.shape[0] != count:
             raise ValueError(f"blob {layer} has shape {blob.shape}, which is not one row a picture")
         if not np.isfinite(blob).all():
@@ -185,7 +183,7 @@ class Extractor:
                 for name in self._network.poolings:
                     yield f"{layer}_{name}", POOLINGS[name](blob)
                 if self._whitening and self._whitening.provenance["layer"] == layer:
-                    yield f"{layer}_rmac_whitened", rmac(blob, whiten=self._whitening)
+                    yield f"{layer}_rmac_whitened", rmac(blob, whiten=self._whitening.transform)
             except ValueError as error:
                 small = isinstance(error, MapTooSmallError) and not self._network.input_size
                 hint = "; --min-side enlarges small pictures" if small else ""
@@ -195,11 +193,13 @@ class Extractor:
 
     def _window_vectors(self, part: Part, whole: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         network = self._network
-        step = network.window_step or self._mop.provenance["step"]
+        assert network.input_size is not None  # eval.extract refuses windows without it
+        learnt_step = self._mop.provenance.get("step", mop.STEP) if self._mop else mop.STEP
+        step, size = network.window_step or learnt_step, network.input_size
         activations: dict[tuple[str, int], np.ndarray] = {}
         for side in mop.WINDOW_SIDES:
             windows = mop.windows(part.pixels, side, step)
-            inputs = [to_input(window, network.input_size, network.mean) for window in windows]
+            inputs = [to_input(window, size, network.mean) for window in windows]
             kept: dict[str, list[np.ndarray]] = {}
             for blobs in self._forward(inputs):
                 for layer, blob in blobs.items():
@@ -216,41 +216,30 @@ class Extractor:
 
 def save_map(path: Path, feature_map: np.ndarray) -> None:
     """Write a map (C, H, W) as .npy, whole or not at all. Raises OSError with the file's name."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.save(file, feature_map)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
+    with written_beside(path) as part, part.open("wb") as file:
+        np.save(file, feature_map)
 
 
-def input_size(net: Any, path: Path) -> tuple[int, int]:
+def input_size(net: Net, path: Path) -> tuple[int, int]:
     """Height and width of a network's input. Raises ValueError unless it has one input of three channels."""
     shapes = [list(shape.dim) for layer in net.layer for shape in layer.input_param.shape]
-    shapes += [list(shape.dim) for shape in net.input_shape]
-    if net.input_dim:
-        shapes.append(list(net.input_dim))
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3:
         raise ValueError(f"{path} must have one input of 1 x 3 x height x width; it has {shapes or 'none'}")
     return shapes[0][2], shapes[0][3]
 
 
-def check_layers(net: Any, wanted: Sequence[str], path: Path, overwritten: bool) -> None:
+def check_layers(net: Net, wanted: Sequence[str], path: Path, overwritten: bool) -> None:
     """Raise ValueError, listing what there is, for a blob that the network lacks or loses.
 
     A blob that an in-place layer overwrites is refused too: fc7 of VGG16's own file would be the value after
     relu7, under the name of the one before. `overwritten` asks for just that.
     """
-    layers = [*net.layer, *net.layers]
     overwriting: dict[str, list[str]] = {}
-    own: list[str] = [] if net.layer else list(net.input)
-    for layer in layers:
+    for layer in net.layer:
         for top in layer.top:
-            (overwriting.setdefault(top, []) if top in layer.bottom else own).append(layer.name)
-    blobs = [*net.input, *(top for layer in layers for top in layer.top)]
+            if top in layer.bottom:
+                overwriting.setdefault(top, []).append(layer.name)
+    blobs = [top for layer in net.layer for top in layer.top]
     there = ", ".join(blob for blob in dict.fromkeys(blobs) if blob not in overwriting)
     remedy = (
         f"`python -m tools.rename_blobs {path} NEW.prototxt` gives every layer a blob; now there are: {there}"
@@ -259,25 +248,24 @@ def check_layers(net: Any, wanted: Sequence[str], path: Path, overwritten: bool)
         if name in overwriting and not overwritten:
             by = " and ".join(overwriting[name])
             raise ValueError(f"{name} is overwritten in place by {by}: {remedy}")
-        for blob, by in overwriting.items():
-            if name in by:
+        for blob, layers in overwriting.items():
+            if name in layers:
                 raise ValueError(f"{name} works in place on {blob} and has no blob of its own: {remedy}")
         if name not in blobs:
             raise ValueError(f"{path} has no blob {name}; there are: {there}")
 
 
-def cut_behind(net: Any, wanted: Sequence[str]) -> None:
+def cut_behind(net: Net, wanted: Sequence[str]) -> None:
     """Leave out the layers behind the last that writes a wanted blob: neither their weights nor their
     demands on the input's size matter then."""
-    layers = net.layer or net.layers
-    last = max(i for i, layer in enumerate(layers) if set(wanted) & set(layer.top))
-    del layers[last + 1 :]
+    last = max(i for i, layer in enumerate(net.layer) if set(wanted) & set(layer.top))
+    del net.layer[last + 1 :]
 
 
-def work_in_place(net: Any, wanted: Sequence[str]) -> None:
+def work_in_place(net: Net, wanted: Sequence[str]) -> None:
     """Let ReLU and dropout write over a blob that nobody wants or reads but they: the same values in half the
     memory, and Caffe may compute a convolution and its ReLU in one go. What tools.rename_blobs took apart."""
-    inputs = {*net.input, *(top for layer in net.layer if layer.type == "Input" for top in layer.top)}
+    inputs = {top for layer in net.layer if layer.type == "Input" for top in layer.top}
     for layer in net.layer:
         if layer.type not in ("ReLU", "Dropout") or layer.bottom[0] == layer.top[0]:
             continue
@@ -290,11 +278,11 @@ def work_in_place(net: Any, wanted: Sequence[str]) -> None:
                 blobs[:] = [above if blob == below else blob for blob in blobs]
 
 
-def check_any_size(net: Any, wanted: Sequence[str], path: Path) -> None:
+def check_any_size(net: Net, wanted: Sequence[str], path: Path) -> None:
     """Raise ValueError, listing the blobs that can be had, where one needs the network's own input size."""
     free: list[str] = []
-    for layer in net.layer or net.layers:
-        if layer.type in INNER_PRODUCT:
+    for layer in net.layer:
+        if layer.type == "InnerProduct":
             break
         free += layer.top
     bound = [name for name in wanted if name not in free]

@@ -1,23 +1,19 @@
 """Processes that compute features: Caffe ends its process on most errors, so it runs in none but these.
 
 On a CPU several processes with one BLAS thread each are faster than one with several; with GPUs there is one
-process a GPU. A worker of a cluster has such a process of its own too: it outlives what Caffe stumbles over,
-and can say what that was.
+process a GPU.
 """
 
 import multiprocessing
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import util
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -37,6 +33,11 @@ class Batch(NamedTuple):
     group: str
     start: int
     pictures: list[Picture]
+
+
+Rows = dict[str, np.ndarray]
+"""A batch's features by their names in the file: (len(pictures), D) float32."""
+Compute = Callable[[Batch], Rows]
 
 
 @dataclass
@@ -59,7 +60,7 @@ def _start_worker(network: Network, log: str, gpus: Any) -> None:
     _worker = _Worker(network, gpus.get() if gpus is not None else None)
 
 
-def compute(batch: Batch) -> dict[str, np.ndarray]:
+def compute(batch: Batch) -> Rows:
     """Features of a batch of pictures, in a process that _start_worker has set up."""
     assert _worker is not None
     try:
@@ -116,82 +117,6 @@ class LostProcessError(OSError):
     """A process died, and it was not Caffe that ended it."""
 
 
-class KeptProcess:
-    """One process that holds a network from one batch to the next, and is started again should it be lost.
-
-    Without a batch for `idle` seconds it ends, if that is given. Any thread may call it.
-    """
-
-    def __init__(self, idle: float | None = None) -> None:
-        self._idle = idle
-        self._lock = threading.Lock()
-        self._holds: tuple[Path, str | None, Network] | None = None
-        self._pool: Any = None
-        self._open = ExitStack()
-        self._timer = threading.Timer(0, self.close)
-
-    def compute(self, network: Network, batch: Batch) -> dict[str, np.ndarray]:
-        """What `compute` gives. Raises what it raises, and OSError where Caffe ends the process."""
-        with self._lock:
-            self._timer.cancel()
-            try:
-                for last_try in (False, True):
-                    try:
-                        return self._process_for(network).submit(compute, batch).result()
-                    except BrokenProcessPool:
-                        self._holds = None
-                        try:
-                            with self._open:
-                                raise  # for workers() to say why
-                        except LostProcessError:
-                            if last_try:
-                                raise
-                raise AssertionError
-            finally:
-                if self._idle is not None:
-                    self._timer = threading.Timer(self._idle, self.close)
-                    self._timer.daemon = True
-                    self._timer.start()
-
-    def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._timer.cancel()
-            self._forget()
-
-    def _process_for(self, network: Network) -> Executor:
-        # where the network's paths may be relative to, and what else its features depend on
-        wanted = Path.cwd(), os.environ.get(ENGINE), network
-        if self._holds != wanted:
-            self._forget()
-            self._pool = self._open.enter_context(workers(network, 1, None))
-            self._holds = wanted
-        return self._pool
-
-    def _forget(self) -> None:
-        self._holds = None
-        with suppress(OSError, BrokenProcessPool):
-            self._open.close()
-
-
-_of_cluster_worker = KeptProcess(idle=60)
-# A worker that ends would wait for its child; before its queues are closed (10) it can be told to end.
-util.Finalize(None, _of_cluster_worker.close, exitpriority=11)
-
-
-def compute_on_cluster(network: Network, engine: str | None, batch: Batch) -> dict[str, np.ndarray]:
-    """`compute` in a worker of a cluster, by the process that it keeps for the network.
-
-    `engine` is what CAFFE_CPU_ENGINE is where the features are asked for.
-    """
-    os.environ.pop(ENGINE, None)
-    if engine is not None:
-        os.environ[ENGINE] = engine
-    # Dask marks its workers as daemons, which may not have children; theirs end with them all the same.
-    multiprocessing.current_process().daemon = False
-    return _of_cluster_worker.compute(network, batch)
-
-
 def _cause_of_death(log: str) -> OSError:
     """Why a process died, from its stderr: glog's line of a failed check starts with F."""
     failed = re.search(r"^F\d+ \S+ +\d+ (\S+)\] (.*)$", log, re.MULTILINE)
@@ -203,14 +128,14 @@ def _cause_of_death(log: str) -> OSError:
 
 
 def computed(
-    pool: Executor, function: Callable[[Batch], dict[str, np.ndarray]], batches: Iterable[Batch], ahead: int
-) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    pool: Executor, function: Compute, batches: Iterable[Batch], ahead: int
+) -> Iterator[tuple[Batch, Rows]]:
     """Yield each batch with function's features of it as they come, at most `ahead` under way in the pool.
 
     Raises function's errors.
     """
     batches = iter(batches)
-    under_way: dict[Future, Batch] = {}
+    under_way: dict[Future[Rows], Batch] = {}
     while True:
         StopError.check()
         for batch in islice(batches, ahead - len(under_way)):

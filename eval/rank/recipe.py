@@ -5,8 +5,6 @@ dimension, whitened) divides by the smallest standard deviations there are, and 
 mostly rounding.
 """
 
-from __future__ import annotations
-
 from typing import Self
 
 import numpy as np
@@ -26,13 +24,13 @@ def l2_normalise(X: NDArray[np.floating]) -> Floats:
     """Scale each row of X (N, D) to length 1. A row of zeros has no direction and stays as it is."""
     X = np.asarray(X, dtype=np.float64)
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    return X / np.where(lengths > 0, lengths, 1.0)
+    return np.asarray(X / np.where(lengths > 0, lengths, 1.0))
 
 
 class Whitening:
-    """Whitening PCA: rotate to the directions of largest variance and scale each to variance 1.
+    """Whitening PCA, by scikit-learn: rotate to the directions of largest variance, scale each to variance 1.
 
-    One fit serves every smaller dimension too: cut the columns of `transform`.
+    One fit serves every smaller dimension too: `transform` takes the first so many.
     """
 
     # 'full' takes the singular values of the vectors themselves and resolves a direction down to 1e-16 of the
@@ -42,15 +40,19 @@ class Whitening:
     # by 'covariance_eigh'; 5063 x 512 takes 0.4 s.
     SOLVER = "full"
 
-    def fit(self, X: Floats, components: int) -> Self:
-        """Fit on X (N, D), rows of length 1, and keep `components` directions or as many as there can be.
+    def __init__(self, components: int) -> None:
+        """`components` is how many directions to keep, or as many as there can be."""
+        self.components = components
+
+    def fit(self, X: Floats) -> Self:
+        """Fit on X (N, D), rows of length 1.
 
         Raises ValueError where X has fewer than 2 rows, or all are the same.
         """
         if len(X) < 2:
             raise ValueError(f"PCA needs at least 2 vectors, not {len(X)}")
         # N vectors less their mean span N - 1 directions: a further one would have no variance at all.
-        kept = min(components, len(X) - 1, X.shape[1])
+        kept = min(self.components, len(X) - 1, X.shape[1])
         with np.errstate(invalid="ignore"):  # 0 / 0 where there is no variance at all: the case below
             self._pca = PCA(n_components=kept, whiten=True, svd_solver=self.SOLVER).fit(X)
         if self.noise_directions == kept:
@@ -60,7 +62,7 @@ class Whitening:
     @property
     def standard_deviations(self) -> Floats:
         """Standard deviation along each direction kept, before scaling, falling."""
-        return np.sqrt(self._pca.explained_variance_)
+        return np.asarray(np.sqrt(self._pca.explained_variance_))
 
     @property
     def noise_directions(self) -> int:
@@ -71,13 +73,24 @@ class Whitening:
         return int(np.count_nonzero(self.standard_deviations < FLOAT32_NOISE))
 
     def transform(self, X: Floats, dimensions: int | None = None) -> Floats:
-        """Project X (N, D): (N, components), over the fitted set of mean 0 and variance 1.
+        """Project X (N, D), rows of length 1: (N, components), over the fitted set of mean 0 and variance 1.
 
         `dimensions` takes only the first so many.
         """
         axes = self._pca.components_[:dimensions]
         scale = np.maximum(self.standard_deviations[:dimensions], np.finfo(float).eps)
-        return (X @ axes.T - self._pca.mean_ @ axes.T) / scale
+        return np.asarray((X @ axes.T - self._pca.mean_ @ axes.T) / scale)
+
+
+def describe(
+    X: NDArray[np.floating], whitening: Whitening | None = None, dimensions: int | None = None
+) -> Floats:
+    """The article's recipe: L2-normalise, whiten to so many dimensions, L2-normalise: (N, D) -> (N, d).
+
+    Without a whitening there is one normalisation and d = D; without `dimensions`, d is the whitening's own.
+    """
+    rows = l2_normalise(X)
+    return rows if whitening is None else l2_normalise(whitening.transform(rows, dimensions))
 
 
 def similarities(queries: Floats, database: Floats) -> Floats:

@@ -13,22 +13,29 @@ images.
 Bad arguments raise ValueError in one sentence.
 """
 
-import json
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
+
+from eval.files.npz import read_npz, write_npz
 
 IMAGE_SIDE = 256
 WINDOW_SIDES = (128, 64)
 STEP = 32
 NEAREST_CENTRES = 5
 FILE_FORMAT = "mop-cnn 1"
+
+
+class Activations(Protocol):
+    """Activations of N images' windows, read image by image: (P, D) each. An array (N, P, D) is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def vlad(vectors: np.ndarray, centres: np.ndarray, bandwidth: float) -> np.ndarr
 
 
 def train(
-    activations: Mapping[int, Sequence[np.ndarray] | np.ndarray],
+    activations: Mapping[int, Activations],
     training_set: str,
     settings: Settings = PAPER,
     about: Mapping[str, Any] | None = None,
@@ -184,7 +191,7 @@ def encode_level(activations: np.ndarray, level: Level) -> np.ndarray:
     Raises ValueError for activations that do not fit the level or are not finite.
     """
     pooled = _pool(activations, level)
-    return level.output_axes @ (pooled - level.output_mean)
+    return np.asarray(level.output_axes @ (pooled - level.output_mean))
 
 
 def encode(whole: np.ndarray, activations: Mapping[int, np.ndarray], model: Model) -> np.ndarray:
@@ -210,36 +217,24 @@ def save(model: Model, path: Path) -> None:
         for side, level in model.levels.items()
         for field in fields(Level)
     }
-    provenance = json.dumps(model.provenance, ensure_ascii=False, sort_keys=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, format=FILE_FORMAT, provenance=provenance, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_npz(path, FILE_FORMAT, model.provenance, arrays)
 
 
 def load(path: Path) -> Model:
     """Read a model that save wrote. Raises OSError, and ValueError for any other or a damaged file."""
+    arrays, provenance = read_npz(path, FILE_FORMAT, "MOP-CNN model")
+    step, layer = provenance.get("step", STEP), provenance.get("layer", "")
+    if not (isinstance(step, int) and step > 0 and isinstance(layer, str)):
+        raise ValueError(f"{path} doesn't say which windows of which layer it was learnt from")
+    sides = [side for side in WINDOW_SIDES if f"{side}/centres" in arrays]
+    if not sides:
+        raise ValueError(f"{path} holds no level")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            if stored["format"] != FILE_FORMAT:
-                raise ValueError(f"its format is {stored['format']}")
-            provenance = json.loads(str(stored["provenance"]))
-            sides = {int(key.split("/")[0]) for key in stored.files if "/" in key}
-            levels = {side: _stored_level(stored, side) for side in sorted(sides, reverse=True)}
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"{path} is no MOP-CNN model, or a damaged one ({error})") from error
-    return Model(levels, provenance)
+        return Model({side: _stored_level(arrays, side) for side in sides}, provenance)
+    except KeyError as lacking:
+        raise ValueError(f"{path} holds no {lacking.args[0]}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _matrix(values: np.ndarray, name: str) -> np.ndarray:
@@ -276,9 +271,7 @@ def _pool(activations: np.ndarray, level: Level) -> np.ndarray:
     return vlad(reduced, level.centres, float(level.bandwidth))
 
 
-def _learn_level(
-    activations: Sequence[np.ndarray] | np.ndarray, settings: Settings
-) -> tuple[Level, list[str]]:
+def _learn_level(activations: Activations, settings: Settings) -> tuple[Level, list[str]]:
     if len(activations) < 2:
         raise ValueError(f"{len(activations)} training images are too few to learn from")
     rng = np.random.default_rng(settings.seed)
@@ -294,7 +287,7 @@ def _learn_level(
         window_mean=window_pca.mean_,
         window_axes=window_pca.components_,
         centres=centres,
-        bandwidth=np.float32(bandwidth),
+        bandwidth=np.asarray(bandwidth, np.float32),
         output_mean=np.empty(0, np.float32),
         output_axes=np.empty((0, 0), np.float32),
     )
@@ -309,7 +302,7 @@ def _learn_level(
     return level, stated
 
 
-def _draw(rng: np.random.Generator, activations: Sequence[np.ndarray] | np.ndarray, most: int) -> list[int]:
+def _draw(rng: np.random.Generator, activations: Activations, most: int) -> list[int]:
     count = len(activations)
     return sorted(rng.choice(count, min(count, most), replace=False).tolist())
 

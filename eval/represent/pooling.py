@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 Pooling = Callable[[np.ndarray], np.ndarray]
-Whitening = Callable[[np.ndarray], np.ndarray] | tuple[np.ndarray, np.ndarray]
+Whiten = Callable[[np.ndarray], np.ndarray]
 
 RMAC_LEVELS = 3
 RMAC_OVERLAP = Fraction(2, 5)
@@ -34,7 +34,7 @@ def sum_pool(feature_map: np.ndarray) -> np.ndarray:
     SPoC without its centre prior: Babenko and Lempitsky, arXiv 1510.07493, the SPoC
     design, "Sum pooling"; the paper then applies L2, PCA whitening and L2.
     """
-    return _cells(_checked(feature_map)).sum(axis=1)
+    return np.asarray(_cells(_checked(feature_map)).sum(axis=1))
 
 
 def average_pool(feature_map: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def average_pool(feature_map: np.ndarray) -> np.ndarray:
 
     SUM divided by H * W, so the two are one vector once it is L2-normalised. The field calls either SPoC.
     """
-    return _cells(_checked(feature_map)).mean(axis=1)
+    return np.asarray(_cells(_checked(feature_map)).mean(axis=1))
 
 
 def max_pool(feature_map: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def max_pool(feature_map: np.ndarray) -> np.ndarray:
     The field's MAC: Tolias, Sicre and Jégou, arXiv 1511.05879, section 3.1, which then applies L2, PCA
     whitening, L2.
     """
-    return _cells(_checked(feature_map)).max(axis=1)
+    return np.asarray(_cells(_checked(feature_map)).max(axis=1))
 
 
 def gem(feature_map: np.ndarray, p: float = 3.0) -> np.ndarray:
@@ -70,15 +70,7 @@ def gem(feature_map: np.ndarray, p: float = 3.0) -> np.ndarray:
     scaled = cells / np.where(largest > 0, largest, 1)[:, None]
     # Two products take a tenth of the time that ** takes.
     powers = scaled * scaled * scaled if p == 3 else scaled**p
-    return largest * powers.mean(axis=1) ** np.float32(1 / p)
-
-
-def ucrow(feature_map: np.ndarray) -> np.ndarray:
-    """uCroW, CroW with uniform weights, which CroW is compared to: SUM exactly, (C, H, W) -> (C,).
-
-    Kalantidis, Mellina and Osindero, arXiv 1512.04065, the experiments.
-    """
-    return sum_pool(feature_map)
+    return np.asarray(largest * powers.mean(axis=1) ** np.float32(1 / p))
 
 
 def crow(feature_map: np.ndarray) -> np.ndarray:
@@ -95,7 +87,7 @@ def crow(feature_map: np.ndarray) -> np.ndarray:
     Raises ValueError for a negative value: both weights are defined for a map after ReLU.
     """
     cells = _cells(_after_relu(feature_map, "CroW"))
-    return (cells @ _spatial_weight(cells)) * _channel_weight(cells)
+    return np.asarray((cells @ _spatial_weight(cells)) * _channel_weight(cells))
 
 
 def crow_spatial_weight(feature_map: np.ndarray) -> np.ndarray:
@@ -162,16 +154,15 @@ def rmac_vectors(feature_map: np.ndarray, levels: int = RMAC_LEVELS, add_global:
 def rmac(
     feature_map: np.ndarray,
     levels: int = RMAC_LEVELS,
-    whiten: Whitening | None = None,
+    whiten: Whiten | None = None,
     add_global: bool = True,
 ) -> np.ndarray:
     """R-MAC: the sum of the regions' vectors, each L2-normalised, whitened, L2-normalised: (C, H, W) -> (K,).
 
-    whiten is a function from (R, C) to (R, K), such as the transform of a fitted scikit-learn PCA, or a
-    pair of a mean (C,) and a projection (K, C), for (v - mean) @ projection.T; without it K = C and one
-    normalisation is made. add_global counts the whole map as one more region, the article's 20 + 1; without
-    it the sum is the one of the paper and of its authors' code, the grid alone (where, on a square map,
-    level 1 is the whole map already).
+    whiten is a function from (R, C) to (R, K), such as the transform of a fitted RegionWhitening or of
+    scikit-learn's PCA; without it K = C and one normalisation is made. add_global counts the whole map as one
+    more region, the article's 20 + 1; without it the sum is the one of the paper and of its authors' code,
+    the grid alone (where, on a square map, level 1 is the whole map already).
 
     Tolias, Sicre and Jégou, arXiv 1511.05879, section 3.2; the paper then applies L2.
 
@@ -181,7 +172,7 @@ def rmac(
     vectors = rmac_vectors(feature_map, levels, add_global)
     if whiten is not None:
         vectors = _unit_rows(_whitened(vectors, whiten))
-    return vectors.sum(axis=0)
+    return np.asarray(vectors.sum(axis=0))
 
 
 def rmac_sum(feature_map: np.ndarray, levels: int = RMAC_LEVELS) -> np.ndarray:
@@ -190,7 +181,7 @@ def rmac_sum(feature_map: np.ndarray, levels: int = RMAC_LEVELS) -> np.ndarray:
     The article's 20 + 1 = 21 local vectors. Unlike R-MAC's, they are not normalised first, so a region
     counts by how strongly it responds. L2 after the sum. Raises what rmac_regions raises.
     """
-    return _region_maxima(feature_map, levels, add_global=True).sum(axis=0)
+    return np.asarray(_region_maxima(feature_map, levels, add_global=True).sum(axis=0))
 
 
 def rmac_concat(feature_map: np.ndarray, levels: int = RMAC_LEVELS) -> np.ndarray:
@@ -209,7 +200,6 @@ POOLINGS: dict[str, Pooling] = {
     "max": max_pool,
     "gem": gem,
     "crow": crow,
-    "ucrow": ucrow,
     "rmac": rmac,
     "rmac_l1": partial(rmac, levels=1),
     "rmac_l2": partial(rmac, levels=2),
@@ -258,13 +248,13 @@ def _cells(x: np.ndarray) -> np.ndarray:
 
 
 def _spatial_weight(cells: np.ndarray) -> np.ndarray:
-    total = cells.sum(axis=0)
+    total = np.asarray(cells.sum(axis=0))
     # Divided by the largest first: squares of small sums would vanish in float32.
     largest = total.max()
     if largest == 0:
         return total
     total /= largest
-    return np.sqrt(total / np.linalg.norm(total))
+    return np.asarray(np.sqrt(total / np.linalg.norm(total)))
 
 
 def _channel_weight(cells: np.ndarray) -> np.ndarray:
@@ -293,7 +283,8 @@ def _starts(length: int, side: int, count: int) -> list[int]:
 
 def _region_maxima(feature_map: np.ndarray, levels: int, add_global: bool) -> np.ndarray:
     x = _checked(feature_map)
-    regions = rmac_regions(*x.shape[1:], levels)
+    _, height, width = x.shape
+    regions = rmac_regions(height, width, levels)
     # With the channels last NumPy compares whole rows of channels at once, about ten times as fast.
     cells = np.ascontiguousarray(x.transpose(1, 2, 0))
     maxima = [cells[top : top + side, left : left + side].max(axis=(0, 1)) for top, left, side in regions]
@@ -307,21 +298,11 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
     largest = np.abs(rows).max(axis=1, keepdims=True)
     scaled = rows / np.where(largest > 0, largest, 1)
     norm = np.linalg.norm(scaled, axis=1, keepdims=True)
-    return scaled / np.where(norm > 0, norm, 1)
+    return np.asarray(scaled / np.where(norm > 0, norm, 1))
 
 
-def _whitened(vectors: np.ndarray, whiten: Whitening) -> np.ndarray:
-    if callable(whiten):
-        result = np.asarray(whiten(vectors), dtype=np.float32)
-    else:
-        mean, projection = (np.asarray(part, dtype=np.float32) for part in whiten)
-        size = vectors.shape[1]
-        if mean.shape != (size,) or projection.ndim != 2 or projection.shape[1] != size:
-            raise ValueError(
-                f"whitening for {size} channels needs a mean ({size},) and a projection (K, {size}), "
-                f"not {mean.shape} and {projection.shape}"
-            )
-        result = (vectors - mean) @ projection.T
+def _whitened(vectors: np.ndarray, whiten: Whiten) -> np.ndarray:
+    result = np.asarray(whiten(vectors), dtype=np.float32)
     if result.ndim != 2 or result.shape[0] != len(vectors) or not np.isfinite(result).all():
         raise ValueError(
             f"whitening {len(vectors)} region vectors gave {result.shape}, not {len(vectors)} finite rows"

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from eval.files.features import layers_of, names_of, open_features, read_vectors
+from eval.forward.kept_process import KeptProcess
 from eval.forward.network import Network
 from eval.forward.photographs import Picture
-from eval.forward.workers import Batch, KeptProcess
-from eval.rank.recipe import Floats, Whitening, l2_normalise, rank, similarities
+from eval.forward.workers import Batch
+from eval.rank.recipe import Floats, Whitening, describe, l2_normalise, rank, similarities
 from tools.program import sha256_of
 
 PCA_DIM = 128
@@ -178,14 +179,13 @@ class Index:
 
     def _prepared(self, vectors: Floats, representation: Representation) -> Floats:
         """Vectors (N, D) of a layer as they are compared: of length 1, whitened if that is asked for."""
-        vectors = l2_normalise(vectors)
         if representation.dim is None:
-            return vectors
+            return describe(vectors)
         _, database = self._matrix("database", representation.layer)
         with self._lock:
             if representation not in self._whitenings:
-                self._whitenings[representation] = Whitening().fit(database, representation.dim)
-        return l2_normalise(self._whitenings[representation].transform(vectors))
+                self._whitenings[representation] = Whitening(representation.dim).fit(database)
+        return describe(vectors, self._whitenings[representation])
 
     def _compute(self, picture: Picture) -> dict[str, np.ndarray]:
         assert self.network is not None
