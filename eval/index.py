@@ -13,6 +13,7 @@ from eval import extract
 from eval.forward.network import Network, input_size
 from eval.search.index import Index
 from tools.files.prototxt import read_net
+from tools.program import one_sentence
 
 LIKE = Path("work/demo/features/finetuned.h5")
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         words = extract_arguments(index.network, index.model, folder, out)
     except (ValueError, OSError) as error:
-        print(f"index: {extract.one_sentence(error)}", file=sys.stderr)
+        print(f"index: {one_sentence(error)}", file=sys.stderr)
         return 1
     for option in ("jobs", "gpu"):
         if value := getattr(options, option):
