@@ -124,8 +124,9 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m eval.check_inputs",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=__doc__,
+        epilog="example:\n"
+        "  python -m eval.check_inputs --deploy prototxt/vgg16/deploy.prototxt --layers fc6 \\\n"
         "    --images oxford/jpg --gt oxford/gt --weights vgg16.caffemodel --out inputs.json",
-        "    --images oxford/jpg --gt oxford/gt --weights VGG_ILSVRC_16_layers.caffemodel --out inputs.json",
     )
     add = parser.add_argument
     add("--deploy", type=Path, required=True, metavar="FILE", help="prototxt, a blob for every layer")

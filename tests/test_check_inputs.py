@@ -60,7 +60,7 @@ def test_everything_wrong_is_said_at_once(
     [
         (
             "vgg16",
-            "is not this network's: it lacks conv1_2, conv2_2, conv3_2 and at conv1_1 (16",
+            "is not this network's: it lacks conv1_2, conv2_2, conv3_2 and 5 more; other sizes at conv1_1",
         ),
         ("demo", ""),
     ],
