@@ -3,14 +3,9 @@
 
 summary() {
     [[ $dry_run == no && $last -eq $((${#STAGES[@]} - 1)) ]] || return 0
-    local number
     ruled "Results, after $(elapsed $SECONDS)"
-    for number in 1 2 3; do
-        if ((table == 0 || table == number)) && [[ -f $W/results/table$number.md ]]; then
-            cat "$W/results/table$number.md" && echo
-        fi
-    done
-    echo "Tables in $W/results, ranked lists in $W/ranks, features in $W/features, logs in $W/logs"
+    python -m eval.tables --summary "$W" \
+        --next "Next: search these pictures, ./search.sh $(quoted "$DATABASE"); other settings, README.md, 'Things to try'"
     aside_in_words
 }
 
