@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import pickle
+import re
 import shutil
 import signal
 import socket
@@ -16,10 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from shaky_server import Site, jpg, serving
 
 from data_prep import fetch
-from data_prep.download import transfer as download
+from data_prep.download import servers
+from data_prep.download.lock import held
+from data_prep.download.things import read_thing
 
 ROOT = Path(__file__).parent.parent
 BODY = np.random.default_rng(0).bytes(300_000)
@@ -28,7 +34,7 @@ PUBLISHED = hashlib.sha256(BODY).hexdigest()
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(download, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(servers, "FIRST_PAUSE", 0.01)
     with serving() as made:
         yield made
 
@@ -414,6 +420,7 @@ def test_the_table_that_ships() -> None:
         for file in thing.files:
             assert file.urls and all(url.startswith(("http://", "https://")) for url in file.urls)
             assert bool(thing.keep) == file.name.endswith(".tgz")
+            assert not thing.keep or thing.unpacked_bytes > 3 * file.about_bytes
     weights = fetch.read_thing(fetch.SOURCES, "vgg16").files[0]
     assert weights.bytes == 553432081
     assert len(weights.sha256) == 64
@@ -441,7 +448,104 @@ def test_read_only_target(site: Site, run, capsys) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
-# Interrupted
+@pytest.mark.fuzz
+@given(data=st.data())
+def test_any_table_is_read_or_gets_a_sentence(tmp_path: Path, data: st.DataObject) -> None:
+    """The table that ships, with a value of another kind in it, or with bytes changed."""
+    text = fetch.SOURCES.read_text()
+    values = (
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
+    )
+    if data.draw(st.booleans()):
+        key = data.draw(st.sampled_from(["name", "urls", "bytes", "sha256", "keep", "at_least", "page"]))
+        text = re.sub(
+            rf"(?m)^{key} = (\[[^]]*\]|.*)$", lambda _: f"{key} = {json.dumps(data.draw(values))}", text
+        )
+        content = text.encode(errors="surrogatepass")
+    else:
+        content = bytearray(text.encode())
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(content)))
+            content[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=4))
+    path = tmp_path / "table.toml"
+    path.write_bytes(content)
+    for name in ("oxford5k-gt", "vgg16"):
+        try:
+            thing = read_thing(path, name)
+        except ValueError as error:
+            assert str(path) in str(error)
+            continue
+        for file in thing.files:
+            assert Path(file.name).name == file.name and isinstance(file.bytes, int | None)
+            assert all(isinstance(url, str) for url in file.urls)
+
+
+def test_a_table_nested_too_deep(tmp_path: Path) -> None:
+    path = tmp_path / "table.toml"
+    path.write_text("a = " + "[" * 100_000)
+    with pytest.raises(ValueError, match="is no TOML"):
+        read_thing(path, "vgg16")
+
+
+# Two at once, and interrupted
+
+
+def test_two_downloads_of_one_file_cannot_mix(site: Site, run, tmp_path: Path, capsys) -> None:
+    """The second one is told who holds the file; one that was killed holds nothing."""
+    site.files["/v"] = BODY
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v"
+        words = ["vgg16", "--out", tmp_path / "v", "--sources", tmp_path / "sources.toml", "--url", url]
+        first = subprocess.Popen([sys.executable, "-m", "data_prep.fetch", *words], cwd=ROOT, stderr=-1)
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY[:1000])
+            assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 1
+            said = capsys.readouterr().err
+            assert said == (
+                f"fetch: {tmp_path}/v is being fetched by process {first.pid} on {socket.gethostname()} just"
+                " now: wait for that one\n"
+            )
+            first.kill()
+            first.communicate()
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 0
+    assert (tmp_path / "v").read_bytes() == BODY
+    assert names(tmp_path) == {"v", "sources.toml"}
+
+
+def test_a_lock_is_let_go_of(tmp_path: Path) -> None:
+    refused = pytest.raises(OSError, match="is being fetched by process")
+    for _ in range(2):
+        with held(tmp_path / "a", tmp_path / "b"), refused, held(tmp_path / "b"):
+            raise AssertionError
+    assert names(tmp_path) == set()
+
+
+def test_a_body_without_an_end_is_cut_off(site: Site, run, tmp_path: Path, capsys) -> None:
+    site.files["/v"] = BODY + b"more"
+    site.told_size = False
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 1
+    assert "more than 300,000 bytes came, without an end" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><title>Log in</title>", pickle.dumps(Path("x")), b""])
+def test_ground_truth_that_is_no_plain_pickle(site: Site, tmp_path: Path, capsys, body: bytes) -> None:
+    site.files["/gnd_roxford5k.pkl"] = body
+    words = ["roxford5k-gt", "--out", str(tmp_path / "gnd.pkl"), "--url", f"{site.root}/"]
+    assert fetch.main(words) == 1
+    said = capsys.readouterr().err
+    assert "what came is no pickle" in said or "what came is refused: the name pathlib" in said
+    assert names(tmp_path) == set()
+
+
+def test_revisited_ground_truth(site: Site, tmp_path: Path) -> None:
+    site.files["/gnd_rparis6k.pkl"] = pickle.dumps(
+        {"imlist": ["a"], "qimlist": ["b"], "gnd": [{"bbx": [1.0]}]}
+    )
+    words = ["rparis6k-gt", "--out", str(tmp_path / "gnd.pkl"), "--url", f"{site.root}/"]
+    assert fetch.main(words) == 0
+    assert (tmp_path / "gnd.pkl").read_bytes() == site.files["/gnd_rparis6k.pkl"]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,21 +1,23 @@
 """data_prep.fetch landmarks: a list of pictures, most of them gone in one way or another."""
 
 import csv
+import hashlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from shaky_server import Site, jpg, serving
 
 from data_prep import fetch
-from data_prep.download import picture_list
-from data_prep.download import transfer as download
+from data_prep.download import picture_list, servers
 
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(download, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(servers, "FIRST_PAUSE", 0.01)
     with serving() as made:
         yield made
 
@@ -204,3 +206,55 @@ def test_landmarks_write_error_stops_the_run(site: Site, tmp_path: Path, capsys)
     (tmp_path / "out" / "one").write_text("a file where the class folder should be")
     assert landmarks(tmp_path) == 1
     assert "File exists: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "link"),
+    [
+        ("http://x/1 a class", ("http://x/1", "a class")),
+        ("\thttp://x/1\t a\u3000class \r", ("http://x/1", "a\u3000class")),
+        ("http://x/1 a\u2028b\x0cc\x85d", ("http://x/1", "a\u2028b\x0cc\x85d")),
+        ("\ufeffhttp://x/1 a", ("http://x/1", "a")),
+    ],
+)
+def test_a_lines_words_are_parted_by_blanks_alone(tmp_path: Path, line: str, link: tuple[str, str]) -> None:
+    (tmp_path / "urls.txt").write_text(line + "\n", encoding="utf-8", newline="")
+    assert picture_list.read_links(tmp_path / "urls.txt") == [link]
+
+
+@pytest.mark.fuzz
+@given(content=st.binary() | st.lists(st.binary(max_size=9)).map(b" a\nhttp://x/".join))
+def test_any_list_is_read_or_gets_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "urls.txt"
+    path.write_bytes(content)
+    try:
+        links = picture_list.read_links(path)
+    except ValueError as error:
+        assert str(path) in str(error)
+        return
+    for link in links:
+        folder = tmp_path / "classes" / link.category
+        folder.mkdir(parents=True, exist_ok=True)
+        assert folder.resolve().parent == (tmp_path / "classes").resolve()
+
+
+def test_a_report_that_was_edited_reaches_nothing_outside(site: Site, tmp_path: Path) -> None:
+    """A placeholder's first picture goes; where a report says it is somewhere else, that file stays."""
+    mine = tmp_path / "mine.jpg"
+    mine.write_bytes(jpg(1))
+    (tmp_path / "out").mkdir()
+    digest = hashlib.sha256(jpg(1)).hexdigest()
+    (tmp_path / "out_fetch.csv").write_text(
+        f"url,class,result,reason,file,sha256\nu,one,kept,,../mine.jpg,{digest}\n"
+    )
+    site.files["/a"] = jpg(1)
+    (tmp_path / "urls.txt").write_text(f"{site.root}/a two")
+    assert landmarks(tmp_path) == 0
+    assert mine.exists()
+
+
+def test_a_report_that_is_none(site: Site, tmp_path: Path, capsys) -> None:
+    (tmp_path / "out_fetch.csv").write_text("x" * 200_000)
+    (tmp_path / "urls.txt").write_text(f"{site.root}/a two")
+    assert landmarks(tmp_path) == 1
+    assert "can't be read as a CSV file" in capsys.readouterr().err

@@ -3,9 +3,10 @@
 A picture is called after its address, so a later run knows what is there and asks only for the rest.
 """
 
-import csv
+import codecs
 import hashlib
 import io
+import os
 import queue
 import threading
 import time
@@ -17,10 +18,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from data_prep.download.transfer import (
+from data_prep.download.lock import held
+from data_prep.download.servers import (
     BusyError,
     NoAnswerError,
-    Patience,
     WrongAnswerError,
     ask,
     extent,
@@ -28,9 +29,12 @@ from data_prep.download.transfer import (
     pause,
     pieces,
 )
-from tools.files.picture_names import FORMAT_OF_SUFFIX
-from tools.program import Progress, written_beside
+from data_prep.download.transfer import Patience
+from tools.files.csv_rows import read_csv, write_csv
+from tools.files.picture_names import FORMAT_OF_SUFFIX, LONGEST_NAME, is_hidden
+from tools.program import Progress, some, written_beside
 
+BLANKS = " \t\r"  # other blanks, such as U+3000, are letters of a name
 DEAD_HOST_AFTER = 3
 UNAVAILABLE = "photo_unavailable"  # where Flickr sends those who ask for a photograph that is gone
 
@@ -68,20 +72,20 @@ def read_links(path: Path) -> list[Link]:
 
     Raises ValueError with the line's number for a line without a class, or a class that can't name a folder.
     """
-    links = {}
-    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    for number, line in enumerate(lines, 1):
-        words = line.split(maxsplit=1)
-        if not words or words[0].startswith("#"):
+    links: dict[Link, None] = {}
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path} is UTF-16, as Windows writes it: save it as UTF-8")
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        url, _, category = os.fsdecode(line).strip(BLANKS).replace("\t", " ").partition(" ")
+        category = category.strip(BLANKS)
+        if not url or url.startswith("#"):
             continue
-        if len(words) == 1:
-            raise ValueError(
-                f"{path}, line {number}: an address and a class are expected, not {line.strip()!r}"
-            )
-        category = words[1].strip()
-        if category.startswith(".") or "/" in category or "\0" in category:
-            raise ValueError(f"{path}, line {number}: {category!r} can't be a class folder's name")
-        links[Link(words[0], category)] = None
+        if not category:
+            raise ValueError(f"{path}, line {number}: an address and a class are expected, not {url[:200]!r}")
+        if is_hidden(category) or set(category) & set("/\0\r") or len(os.fsencode(category)) > LONGEST_NAME:
+            raise ValueError(f"{path}, line {number}: {category[:200]!r} can't be a class folder's name")
+        links[Link(url, category)] = None
     if not links:
         raise ValueError(f"{path} has no `url class` lines")
     return list(links)
@@ -163,7 +167,7 @@ class PictureGetter:
         try:
             with Image.open(io.BytesIO(data)) as picture:
                 kind, size = picture.format, picture.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow's decoders raise whatever they stumble over
             raise WrongAnswerError("no picture, or one of an unreasonable size") from error
         if kind not in SUFFIX_OF_FORMAT:
             raise WrongAnswerError(f"a {kind} picture, which Caffe does not read")
@@ -238,21 +242,22 @@ class Gallery:
     def write_report(self, report: Path, links: list[Link]) -> None:
         """Every link and what became of it, in the list's order, as CSV."""
         known = [link for link in dict.fromkeys([*links, *self.outcomes]) if link in self.outcomes]
-        with (
-            written_beside(report) as part,
-            part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            writer = csv.writer(stream)
-            writer.writerow(["url", "class", *Outcome._fields[1:]])
-            writer.writerows([*link, *self.outcomes[link][1:]] for link in known)
+        rows = ([*link, *self.outcomes[link][1:]] for link in known)
+        with written_beside(report) as part:
+            write_csv(part, [["url", "class", *Outcome._fields[1:]], *rows])
 
 
 def _read_report(report: Path) -> list[Outcome]:
-    """An earlier run's report; nothing where there is none."""
+    """An earlier run's report; nothing where there is none. Its files are ours alone: CLASS/NAME."""
     if not report.is_file():
         return []
-    with report.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return [Outcome(Link(*row[:2]), *row[2:]) for row in csv.reader(stream) if len(row) == 6][1:]
+    rows = [Outcome(Link(*row[:2]), *row[2:]) for row in read_csv(report)[1:] if len(row) == 6]
+    return [row for row in rows if not row.file or _is_ours(row)]
+
+
+def _is_ours(row: Outcome) -> bool:
+    folder, _, name = row.file.rpartition("/")
+    return folder == row.link.category and ".." not in row.file and Path(name).stem == _stem(row.link.url)
 
 
 def _stem(url: str) -> str:
@@ -295,18 +300,18 @@ def obtain_landmarks(
 
     A dead link is a line in the report. Raises OSError where there is no picture at all in the end.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    report.parent.mkdir(parents=True, exist_ok=True)
-    gallery = Gallery(out, report)
-    waiting = [link for link in links if not gallery.is_there(link)]
-    try:
-        with Progress("fetching", len(links), done=len(links) - len(waiting)) as progress:
-            for answer in _in_threads(getter, waiting, threads):
-                gallery.take(answer)
-                progress.advance(1)
-    finally:
-        gallery.write_report(report, links)
-    return _summary(links, gallery, out, report)
+    with held(out, report):
+        out.mkdir(parents=True, exist_ok=True)
+        gallery = Gallery(out, report)
+        waiting = [link for link in links if not gallery.is_there(link)]
+        try:
+            with Progress("fetching", len(links), done=len(links) - len(waiting)) as progress:
+                for answer in _in_threads(getter, waiting, threads):
+                    gallery.take(answer)
+                    progress.advance()
+        finally:
+            gallery.write_report(report, links)
+        return _summary(links, gallery, out, report)
 
 
 def _summary(links: list[Link], gallery: Gallery, out: Path, report: Path) -> list[str]:
@@ -324,6 +329,5 @@ def _summary(links: list[Link], gallery: Gallery, out: Path, report: Path) -> li
         said.append(f"not got: {sum(reasons.values())} ({often}{' ...' if len(reasons) > 3 else ''})")
     empty = {link.category for link in links} - {outcome.link.category for outcome in had}
     if empty:
-        named = ", ".join(sorted(empty)[:5]) + (" ..." if len(empty) > 5 else "")
-        said.append(f"{len(empty)} classes have no picture: {named}")
+        said.append(f"{len(empty)} classes have no picture: {some(sorted(empty), 5)}")
     return said

@@ -10,38 +10,29 @@ import json
 import shutil
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tools.program import Progress, sha256_of
+from data_prep.download.servers import (
+    NoAnswerError,
+    NoSuchRangeError,
+    WrongAnswerError,
+    ask,
+    extent,
+    is_page,
+    pause,
+    pieces,
+)
+from tools.files.plain_pickle import read_plain_pickle
+from tools.program import PART, Progress, sha256_of, to_disk
 
-CHUNK = 1 << 20
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
 NO_CHECKSUM = "no published checksum; size only"
-
-
-class NoAnswerError(OSError):
-    """The server, or the way to it, failed: worth another try; `wait` is how many seconds it asked for."""
-
-    wait = 0.0
-
-
-class BusyError(NoAnswerError):
-    """The server answered that it can't just now (429, 5xx)."""
-
-    def __init__(self, message: str, wait: float) -> None:
-        super().__init__(message)
-        self.wait = wait
-
-
-class WrongAnswerError(ValueError):
-    """The server answered, but not with what was asked for: this address is no good."""
+ARCHIVES = (".tgz", ".tar.gz")
+UNTOLD_TIMES = 4
+"""A file whose size neither the server nor the table tells may be so many times about_bytes, not endless."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +44,11 @@ class File:
     bytes: int | None = None
     about_bytes: int = 0
     sha256: str | None = None
+
+    @property
+    def is_archive(self) -> bool:
+        """True for what is unpacked once it is there."""
+        return self.name.endswith(ARCHIVES)
 
 
 @dataclass(frozen=True)
@@ -66,10 +62,11 @@ class Patience:
 def download(file: File, target: Path, patience: Patience) -> None:
     """Download one file to `target` from the first address that has it, going on where NAME.part ends.
 
-    Raises OSError when no address has it or the disk has no room for it (and, of an archive, what is in it).
+    The caller holds target's lock. The file is on the disk before it has its name. Raises OSError when no
+    address has it or the disk has no room for it (and, of an archive, what is in it).
     """
     problems = []
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(target.name + PART)
     for url in file.urls:
         try:
             _download_from(url, file, part, patience)
@@ -79,7 +76,9 @@ def download(file: File, target: Path, patience: Patience) -> None:
             if url != file.urls[-1]:
                 say(f"{url}: {error}; on to the next address")
             continue
+        to_disk(part)
         part.replace(target)
+        to_disk(target.parent)
         _notes(part).unlink(missing_ok=True)
         return
     several = "" if len(problems) == 1 else f" from {len(problems)} addresses"
@@ -108,65 +107,75 @@ def _download_rest(url: str, file: File, part: Path, timeout: float) -> None:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
     if have and notes.get("url") == url and notes.get("validator"):
-        headers["If-Range"] = notes["validator"]
-    with ask(url, timeout, headers) as answer:
+        headers["If-Range"] = str(notes["validator"])
+    start = -1
+    with suppress(NoSuchRangeError), ask(url, timeout, headers) as answer:
         start, total = extent(answer, have)
-        if start != have and start != 0:
-            _discard(part)
-            raise NoAnswerError("the server could not go on where the download was cut")
-        if is_page(answer):
-            raise WrongAnswerError("a web page came instead of the file")
-        if file.bytes and total and total != file.bytes:
-            raise WrongAnswerError(f"{total:,} bytes there, where the published file has {file.bytes:,}")
-        size = total or file.bytes or file.about_bytes
-        # pictures don't shrink in a .tgz: what is unpacked takes as much again
-        check_room(part.parent, size - start + (size if file.name.endswith(".tgz") else 0), file.name)
-        notes = {"url": url, "validator": _validator(answer), "total": total}
-        _notes(part).write_text(json.dumps(notes), encoding="utf-8")
-        _write_pieces(answer, part, start, total, file.name)
+        if start == have or start == 0:
+            _take_rest(answer, url, file, part, start, total)
+    if start not in (have, 0):
+        _discard(part)
+        raise NoAnswerError("the server could not go on where the download was cut")
     if total and size_of(part) != total:
         raise NoAnswerError(f"connection cut at {size_of(part):,} of {total:,} bytes")
 
 
-def _may_go_on(notes: dict, url: str, file: File) -> bool:
-    """True where a file's start can be told to fit its rest: by If-Range, or by a checksum at the end."""
-    return bool(file.sha256) or (notes.get("url") == url and bool(notes.get("validator")))
-
-
-def _validator(answer: http.client.HTTPResponse) -> str | None:
-    """What If-Range may carry: a strong ETag, else the date (RFC 9110, 13.1.5)."""
-    tag = answer.headers.get("ETag", "")
-    return tag if tag.startswith('"') else answer.headers.get("Last-Modified")
-
-
-def _write_pieces(
-    answer: http.client.HTTPResponse, part: Path, start: int, total: int | None, name: str
+def _take_rest(
+    answer: http.client.HTTPResponse, url: str, file: File, part: Path, start: int, total: int | None
 ) -> None:
+    if is_page(answer):
+        raise WrongAnswerError("a web page came instead of the file")
+    if file.bytes and total and total != file.bytes:
+        raise WrongAnswerError(f"{total:,} bytes there, where the published file has {file.bytes:,}")
+    size = total or file.bytes or file.about_bytes
+    # pictures don't shrink in an archive: what is unpacked takes as much again
+    check_room(part.parent, size - start + (size if file.is_archive else 0), file.name)
+    validator = answer.headers.get("ETag", "")
+    if not validator.startswith('"'):  # If-Range may carry a strong ETag, else the date (RFC 9110, 13.1.5)
+        validator = answer.headers.get("Last-Modified", "")
+    notes = {"url": url, "validator": validator, "total": total}
+    _notes(part).write_text(json.dumps(notes), encoding="utf-8")
+    most = total or file.bytes or UNTOLD_TIMES * file.about_bytes
     with (
         naming_full_disk(part),
         part.open("r+b" if start else "wb") as stream,
-        Progress(name, total, done=start, unit="B") as progress,
+        Progress(file.name, total, done=start, unit="B") as progress,
     ):
         stream.seek(start)
         stream.truncate()
         for piece in pieces(answer):
             stream.write(piece)
             progress.advance(len(piece))
+            if most and stream.tell() > most:
+                raise WrongAnswerError(f"more than {most:,} bytes came, without an end")
+
+
+def _may_go_on(notes: dict[str, Any], url: str, file: File) -> bool:
+    """True where a file's start can be told to fit its rest: by If-Range, or by a checksum at the end."""
+    return bool(file.sha256) or (notes.get("url") == url and bool(notes.get("validator")))
 
 
 def _check(file: File, part: Path) -> None:
-    """Refuse, and remove, a download that is not the file: size, checksum, gzip's first bytes."""
-    problem = None
-    if file.bytes and size_of(part) != file.bytes:
-        problem = f"{size_of(part):,} bytes came, where the published file has {file.bytes:,}"
-    elif file.sha256 and (found := sha256_of(part)) != file.sha256:
-        problem = f"what came has sha256 {found}, not the published {file.sha256}: refused"
-    elif file.name.endswith(".tgz") and not _is_gzip(part):
-        problem = "what came is no .tgz archive"
-    if problem:
+    """Refuse, and remove, a download that is not the file: size, checksum, the first look at its contents."""
+    if problem := _problem(file, part):
         _discard(part)
         raise WrongAnswerError(problem)
     say(f"{file.name}: {size_of(part):,} bytes, {'sha256 as published' if file.sha256 else NO_CHECKSUM}")
+
+
+def _problem(file: File, part: Path) -> str | None:
+    if file.bytes and size_of(part) != file.bytes:
+        return f"{size_of(part):,} bytes came, where the published file has {file.bytes:,}"
+    if file.sha256 and (found := sha256_of(part)) != file.sha256:
+        return f"what came has sha256 {found}, not the published {file.sha256}: refused"
+    if file.is_archive and not _is_gzip(part):
+        return f"what came is no {'.tgz' if file.name.endswith('.tgz') else '.tar.gz'} archive"
+    if file.name.endswith(".pkl"):
+        try:
+            read_plain_pickle(part)
+        except ValueError as error:
+            return str(error).replace(str(part), "what came")
+    return None
 
 
 def _is_gzip(path: Path) -> bool:
@@ -178,9 +187,9 @@ def _notes(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _read_notes(part: Path) -> dict:
+def _read_notes(part: Path) -> dict[str, Any]:
     """What was noted of the server when the download began; nothing where that can't be read."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         notes = json.loads(_notes(part).read_text(encoding="utf-8"))
         return notes if isinstance(notes, dict) else {}
     return {}
@@ -189,94 +198,6 @@ def _read_notes(part: Path) -> dict:
 def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
     _notes(part).unlink(missing_ok=True)
-
-
-# Talking to servers
-
-
-def ask(url: str, timeout: float, headers: dict[str, str]) -> http.client.HTTPResponse:
-    """Send a GET; returns the answer if it is 200, 206, or 416 (no such range), which tells something too."""
-    headers = {
-        "User-Agent": "Mozilla/5.0 (compatible; data_prep.fetch)",
-        "Accept-Encoding": "identity",
-    } | headers
-    try:
-        request = urllib.request.Request(
-            urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]"), headers=headers
-        )
-        return _opener().open(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:
-            return error
-        said = f"HTTP {error.code} {error.reason}"
-        if error.code >= 500 or error.code in (408, 425, 429):
-            wait = error.headers.get("Retry-After", "")
-            raise BusyError(said, float(wait) if wait.isdigit() else 0.0) from error
-        raise WrongAnswerError(said) from error
-    except urllib.error.URLError as error:
-        if str(error.reason).startswith("unknown url type"):
-            raise WrongAnswerError("not an http or https address") from error
-        raise NoAnswerError(_in_words(error.reason)) from error
-    except (OSError, http.client.BadStatusLine) as error:
-        raise NoAnswerError(_in_words(error)) from error
-    except (ValueError, http.client.HTTPException) as error:
-        raise WrongAnswerError(f"no usable address or answer ({error})") from error
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """An opener for http and https alone: the usual one would read a list's file: addresses too."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
-
-
-def _in_words(reason: object) -> str:
-    if isinstance(reason, TimeoutError):
-        return "no answer in time"
-    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-
-
-def pause(failures: int, error: NoAnswerError) -> float:
-    """Seconds to wait after so many failures: 1, 2, 4 ... times FIRST_PAUSE, or what the server asks for."""
-    return min(max(FIRST_PAUSE * 2 ** (failures - 1), error.wait), LONGEST_PAUSE)
-
-
-def pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The body as it comes in. Raises NoAnswerError on a broken connection; it may also just end."""
-    while True:
-        try:
-            piece = answer.read1(CHUNK)
-        except (OSError, http.client.HTTPException) as error:
-            raise NoAnswerError(f"connection lost ({_in_words(error)})") from error
-        if not piece:
-            return
-        yield piece
-
-
-def is_page(answer: http.client.HTTPResponse) -> bool:
-    """True where a web page came: a log-in, a 'not found' that claims success."""
-    return answer.headers.get_content_type() in ("text/html", "application/xhtml+xml")
-
-
-def extent(answer: http.client.HTTPResponse, asked: int) -> tuple[int, int | None]:
-    """Where the answer's body begins in the file (-1: nowhere of use), and the file's size if it is told."""
-    if answer.status == 206:
-        unit, _, place = answer.headers.get("Content-Range", "").partition(" ")
-        piece, _, total = place.partition("/")
-        first = piece.partition("-")[0]
-        fits = unit == "bytes" and first.isdigit() and int(first) == asked
-        return (asked if fits else -1), int(total) if total.isdigit() else None
-    length = answer.headers.get("Content-Length", "")
-    return (0 if answer.status == 200 else -1), int(length) if length.isdigit() else None
 
 
 # The disk, and what is said meanwhile
