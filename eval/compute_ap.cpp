@@ -1,13 +1,16 @@
 // Average precision of one ranking by the Oxford Buildings ground truth.
 //
 // Same command line, definition and printed figure as compute_ap.cpp of the Oxford Buildings data set
-// (Visual Geometry Group, https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/), which has no checks: a missing name
-// or a line that ends in CR silently costs precision there. Here each such case is an error, or is read as meant.
+// (Visual Geometry Group, https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/), which has no checks: a missing
+// name or a line that ends in CR silently costs precision there. Here each such case is an error, or is read
+// as meant.
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -24,37 +27,50 @@ const char* const kHelp =
     "               one picture's name a line, without extension\n"
     "  RANKED_LIST  one name a line, best first; no name twice\n"
     "\n"
-    "Blank lines and spaces or CR around a name are ignored. A positive that the ranking lacks counts as\n"
+    "LF, CR or both end a line; blank lines and blanks around a name are ignored. A positive that the "
+    "ranking lacks counts as\n"
     "never found. Exit status: 0, 1 for bad input (nothing on standard output), 2 for a wrong command line.\n"
     "\n"
     "Example: compute_ap gt/all_souls_1 ranks/fc6/128/all_souls_1.txt\n";
 
 std::string trimmed(const std::string& line) {
-  const char* const blanks = " \t\r";
+  const char* const blanks = " \t";
   const auto first = line.find_first_not_of(blanks);
   if (first == std::string::npos) return "";
   return line.substr(first, line.find_last_not_of(blanks) - first + 1);
 }
 
-// A byte order mark is what some editors put before the first name; left there, that name would match nothing.
-void drop_byte_order_mark(std::string& line) {
-  if (line.rfind("\xEF\xBB\xBF", 0) == 0) line.erase(0, 3);
+bool starts_with(const std::string& text, const std::string& beginning) {
+  return text.compare(0, beginning.size(), beginning) == 0;
+}
+
+std::string read_file(const std::string& path) {
+  if (!std::filesystem::exists(path)) throw std::runtime_error(path + " does not exist");
+  // A folder opens like a file and then reads as empty.
+  if (std::filesystem::is_directory(path))
+    throw std::runtime_error(path + " is a folder, not a list of names");
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error(path + " cannot be opened");
+  std::ostringstream text;
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (file.bad() || text.fail()) throw std::runtime_error(path + " cannot be read to its end");
+  return text.str();
 }
 
 std::vector<std::string> read_names(const std::string& path) {
-  if (!std::filesystem::exists(path)) throw std::runtime_error(path + " does not exist");
-  // A folder opens like a file and then reads as empty.
-  if (std::filesystem::is_directory(path)) throw std::runtime_error(path + " is a folder, not a list of names");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(path + " cannot be opened");
+  std::string text = read_file(path);
+  if (starts_with(text, "\xFF\xFE") || starts_with(text, "\xFE\xFF"))
+    throw std::runtime_error(path + " is text in UTF-16: save it as UTF-8");
+  // A byte order mark is what some editors put before the first name; left there, that name would match
+  // nothing.
+  if (starts_with(text, "\xEF\xBB\xBF")) text.erase(0, 3);
   std::vector<std::string> names;
-  std::string line;
-  for (bool first = true; std::getline(file, line); first = false) {
-    if (first) drop_byte_order_mark(line);
-    line = trimmed(line);
-    if (!line.empty()) names.push_back(line);
+  for (std::size_t start = 0; start < text.size();) {
+    const auto end = std::min(text.find_first_of("\r\n", start), text.size());
+    const auto name = trimmed(text.substr(start, end - start));
+    if (!name.empty()) names.push_back(name);
+    start = end + 1;
   }
-  if (file.bad()) throw std::runtime_error(path + " cannot be read to its end");
   return names;
 }
 
@@ -92,7 +108,8 @@ float score(const std::string& prefix, const std::string& ranking_path) {
   const auto junk = read_names(prefix + "_junk.txt");
   const auto ranking = read_names(ranking_path);
   if (positives.empty())
-    throw std::runtime_error(prefix + "_good.txt and " + prefix + "_ok.txt name no picture: nothing could be found");
+    throw std::runtime_error(prefix + "_good.txt and " + prefix +
+                             "_ok.txt name no picture: nothing could be found");
   refuse_duplicates(ranking, ranking_path);
   return average_precision(positives, {junk.begin(), junk.end()}, ranking);
 }

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eval.files.ground_truth import read_lines
+
 ROOT = Path(__file__).resolve().parent.parent
 OXFORD = ROOT / "../shared/oxford5k_gt"
 NAMES = [f"picture_{i:02d}" for i in range(30)]
@@ -152,6 +154,35 @@ def test_line_ends_blanks_and_byte_order_mark_are_not_names(compute_ap: Path, fo
     plain = run(compute_ap, *write(folder, "a\nb\n", "", "j\n", "a\nx\nj\nb\n"))
     windows = write(folder, "\ufeffa \r\nb\t\r\n\r\n", " \r\n", "j\r\n", "\ufeffa\r\n\r\nx \r\nj\r\n\r\nb")
     assert run(compute_ap, *windows).stdout == plain.stdout == "0.791667\n"
+    old_mac = write(folder, "a\rb", "", "j\r", "a\rx\r\rj\rb\r")
+    assert run(compute_ap, *old_mac).stdout == plain.stdout
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(st.sampled_from("ab \t\r\n\v\f\x00\x85\xa0\u2028\u3000\ufeff"), max_size=12),
+    mark=st.booleans(),
+)
+def test_a_list_holds_the_same_names_for_both_readers(
+    compute_ap: Path, folder: Path, text: str, mark: bool
+) -> None:
+    """Ranked in the order in which the Python reader finds them, all names are found at once: 1."""
+    arguments = write(folder, ("\ufeff" if mark else "") + text, "", "", "")
+    names = list(dict.fromkeys(read_lines(folder / "query_1_good.txt")))
+    (folder / "ranking.txt").write_bytes(("\n" + lines(names)).encode())  # no mark at its start
+    if names:
+        assert run(compute_ap, *arguments).stdout == "1\n"
+    else:
+        assert "name no picture" in failure(compute_ap, *arguments)
+
+
+@pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
+def test_both_readers_name_utf_16(compute_ap: Path, folder: Path, mark: str) -> None:
+    arguments = write(folder, "", "a\n", "", "a\n")
+    (folder / "query_1_good.txt").write_bytes("\ufeffa\n".encode(mark))
+    assert "query_1_good.txt is text in UTF-16: save it as UTF-8" in failure(compute_ap, *arguments)
+    with pytest.raises(ValueError, match=r"query_1_good\.txt is text in UTF-16: save it as UTF-8"):
+        read_lines(folder / "query_1_good.txt")
 
 
 def test_a_name_may_hold_spaces(compute_ap: Path, folder: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eval.files.ground_truth import Query, fingerprint, read_ground_truth, read_queries, read_query
 
@@ -55,6 +58,9 @@ def test_queries_need_no_judgements(folder: Path) -> None:
         ("a 0 9 5 5\n", "box of no area"),
         ("a 0 0 nan 5\n", "box of no area"),
         ("a 0 0 inf 5\n", "box of no area"),
+        ("a 0 0 5 1_0\n", "says 'a 0 0 5 1_0'"),
+        ("a 0 0 5 \u0665\n", "says 'a 0 0 5 \u0665'"),
+        ("a 0 0 5 5\rb 0 0 5 5\r", "holds 2 lines"),
     ],
 )
 def test_query_that_makes_no_sense(tmp_path: Path, text: str, complaint: str) -> None:
@@ -121,3 +127,22 @@ def test_a_fingerprint_is_what_is_asked_and_judged(tmp_path: Path) -> None:
     }
     assert len(same) == 1
     assert len(same | {written("four", "x\n"), written("five", "x\ny\n", "1 2 3 5")}) == 3
+
+
+@pytest.mark.parametrize("name", ["a 1", "a\u3000", "\u00a0a", "a\u2028b", "1 2 3 4", "a\x85"])
+def test_a_name_keeps_what_is_no_plain_blank(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a_1_query.txt"
+    file.write_bytes(f"oxc1_{name}  0 .5\t5e0 7.\n".encode())
+    assert read_query(file) == Query("a_1", name, (0, 0.5, 5, 7))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
+def test_any_bytes_are_a_ground_truth_or_one_sentence(data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        for kind in ("query", "good", "ok", "junk"):
+            (Path(folder) / f"a_1_{kind}.txt").write_bytes(data)
+        (Path(folder) / "b_1_query.txt").write_bytes(b"p 0 0 " + data)
+        try:
+            read_ground_truth(Path(folder))
+        except ValueError as error:
+            assert str(error).startswith(folder)

@@ -154,7 +154,7 @@ def names_of(features: h5py.File, group: str) -> list[str]:
     if not names:
         raise ValueError(f"{features.filename} has no names in {group}")
     for name in names:
-        if not name or name != name.strip(BLANKS) or "\n" in name:
+        if not name or name != name.strip(BLANKS) or set("\r\n\ufeff") & set(name):
             raise ValueError(f"{features.filename}: {name!r} can't stand in a list of one name a line")
     if len(set(names)) < len(names):
         twice = next(one for one, other in pairwise(sorted(names)) if one == other)

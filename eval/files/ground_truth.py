@@ -9,6 +9,7 @@ https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from pathlib import Path
 # Oxford's query files, and only they, carry this in front of the picture's name.
 QUERY_PREFIX = "oxc1_"
 BLANKS = " \t\r\n"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|nan))"
+# from the right: a picture's name may hold spaces
+QUERY = re.compile("(.+?)" + rf"[ \t]+{NUMBER}" * 4, re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,14 @@ def read_query(file: Path) -> Query:
     lines = read_lines(file)
     if len(lines) != 1:
         raise ValueError(f"{file} holds {len(lines)} lines where a query is one: PICTURE x1 y1 x2 y2")
-    fields = lines[0].rsplit(maxsplit=4)  # from the right: a picture's name may hold spaces
-    try:
-        x1, y1, x2, y2 = (float(field) for field in fields[1:])
-    except ValueError:
-        raise ValueError(f"{file} says '{lines[0]}' where a query is: PICTURE x1 y1 x2 y2") from None
+    found = QUERY.fullmatch(lines[0])
+    if found is None:
+        raise ValueError(f"{file} says '{lines[0]}' where a query is: PICTURE x1 y1 x2 y2")
+    picture, *fields = found.groups()
+    x1, y1, x2, y2 = (float(field) for field in fields)
     if not all(math.isfinite(value) for value in (x1, y1, x2, y2)) or x1 >= x2 or y1 >= y2:
-        raise ValueError(f"{file} has a box of no area: x1 y1 x2 y2 = {' '.join(fields[1:])}")
-    return Query(file.name.removesuffix("_query.txt"), fields[0].removeprefix(QUERY_PREFIX), (x1, y1, x2, y2))
+        raise ValueError(f"{file} has a box of no area: x1 y1 x2 y2 = {' '.join(fields)}")
+    return Query(file.name.removesuffix("_query.txt"), picture.removeprefix(QUERY_PREFIX), (x1, y1, x2, y2))
 
 
 def read_ground_truth(folder: Path) -> list[GroundTruth]:
@@ -109,12 +114,16 @@ def _judged(folder: Path, query: Query) -> GroundTruth:
 
 
 def read_lines(file: Path) -> list[str]:
-    """Read a list of names as `compute_ap` does: blank lines, and blanks or CR around a name, are ignored.
+    """Read a list of names as `compute_ap` does: LF, CR or both end a line, blanks around a name are ignored.
 
-    Raises OSError where the file can't be read, ValueError where it is not UTF-8 text.
+    So are blank lines, and UTF-8's byte order mark. Raises OSError where the file can't be read, ValueError
+    where it is not UTF-8 text.
     """
+    data = file.read_bytes()
+    if data.startswith(UTF_16_MARKS):
+        raise ValueError(f"{file} is text in UTF-16: save it as UTF-8")
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not text in UTF-8") from None
-    return [name for line in text.split("\n") if (name := line.strip(BLANKS))]
+    return [name for line in re.split("[\r\n]", text) if (name := line.strip(BLANKS))]
