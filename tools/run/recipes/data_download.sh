@@ -3,7 +3,9 @@
 step makes "$DATABASE" by python -m data_prep.fetch oxford5k-images --out "$DATABASE"
 step makes "$GROUND_TRUTH" by python -m data_prep.fetch oxford5k-gt --out "$GROUND_TRUTH"
 step makes "$WEIGHTS" by python -m data_prep.fetch vgg16 --out "$WEIGHTS"
-if fine_tunes; then
+if fine_tunes && [[ $TRAINING_SET == sfm120k ]]; then
+    step makes "$TRAIN_PICTURES" by python -m data_prep.fetch sfm120k --out "$TRAIN_PICTURES"
+elif fine_tunes; then
     step makes "$TRAIN_PICTURES" by \
         python -m data_prep.fetch landmarks --urls "$LANDMARK_URLS" --out "$TRAIN_PICTURES"
 fi
