@@ -16,7 +16,7 @@ ARG ARCH="75;80;86;89;90;100;120"
 ARG PIP_NO_CACHE_DIR=1
 RUN if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
     else CAFFE_CUDA=$CUDA tools/setup.sh --arch "$ARCH" && tools/caffe/build.sh --test; fi \
-    && rm -rf "$CAFFE_PREFIX/build" "$CAFFE_PREFIX/wheels" \
+    && rm -rf "$CAFFE_PREFIX/build" "$CAFFE_PREFIX/wheels" "$CAFFE_PREFIX/downloads" \
     && find "$CAFFE_VENV" -type d -path '*/site-packages/*/tests' -prune -exec rm -rf {} + \
     && "$CAFFE_VENV/bin/pip" uninstall -q -y setuptools pip
 

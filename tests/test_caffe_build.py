@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -102,7 +103,7 @@ def test_a_source_that_differs_is_refused(fresh, tmp_path, edit) -> None:
 )
 def test_options_that_cannot_be_right(tmp_path, options, said) -> None:
     done = run(CAFFE / "build.sh", *options, CAFFE_PREFIX=str(tmp_path / "prefix"))
-    assert (done.returncode, done.stderr) == (1 if "/nowhere" in said else 2, f"build: {said}\n")
+    assert (done.returncode, done.stderr) == (2, f"build: {said}\n")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -211,3 +212,109 @@ def test_what_was_built_stays_until_another_is_asked_for(built_for_90) -> None:
     assert run(check, "--check", "--arch", "75;90", **built_for_90).returncode == 1
     assert run(check, "--check", "--cpu", **built_for_90).returncode == 1
     assert run(check, "--check", **built_for_90 | {"CAFFE_CUDA": "0"}).returncode == 1
+
+
+TOOL = """#!/bin/bash
+# cmake, ninja and fetch_source.sh in a build that is killed where STOP says, all of it at once
+what=$(basename "$0" .sh)
+[[ "$*" != *" install" ]] || what=install
+echo "$what" >>"$CALLS"
+case $what in
+    fetch_source) mkdir -p "$1" && cp -r "$FRESH/." "$1" ;;
+    cmake) mkdir -p "$CAFFE_PREFIX/build/objects" && touch "$CAFFE_PREFIX/build/objects/build.ninja" ;;
+    ninja) touch "$CAFFE_PREFIX/build/objects/one.o" ;;
+    install) mkdir -p "$CAFFE_PREFIX/bin" && touch "$CAFFE_PREFIX/bin/caffe" ;;
+esac
+[[ $what != "$STOP" ]] || kill -KILL 0
+"""
+
+
+class Stopped:
+    """Builds in one prefix, with stand-ins for what takes long."""
+
+    def __init__(self, folder: Path, fresh: Path) -> None:
+        self.caffe, self.prefix, self.calls = folder / "tools/caffe", folder / "prefix", folder / "calls"
+        shutil.copytree(CAFFE, self.caffe)
+        (folder / "eval").mkdir()
+        (folder / "eval" / "compute_ap.cpp").touch()
+        for tool in (folder / "cmake", folder / "ninja", self.caffe / "fetch_source.sh"):
+            tool.write_text(TOOL)
+            tool.chmod(0o755)
+        self.environment = {
+            "CAFFE_PREFIX": str(self.prefix),
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "CALLS": str(self.calls),
+            "FRESH": str(fresh),
+        }
+
+    def build(self, *options: object, stop: str = "") -> tuple[int, list[str]]:
+        """Exit status, and which tools were called."""
+        self.calls.write_text("")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CAFFE_")}
+        process = subprocess.Popen(
+            [self.caffe / "build.sh", *map(str, options)],
+            env=clean | self.environment | {"STOP": stop},
+            start_new_session=True,
+        )
+        return process.wait(timeout=60), self.calls.read_text().split()
+
+
+@pytest.fixture
+def stopped(tmp_path, fresh) -> Stopped:
+    return Stopped(tmp_path, fresh)
+
+
+ALL = ["fetch_source", "cmake", "ninja", "install"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "left"),
+    [("fetch_source", ALL), ("cmake", ALL[1:]), ("ninja", ALL[2:]), ("install", ALL[2:])],
+)
+def test_a_build_that_was_killed_goes_on(stopped, stop, left) -> None:
+    assert stopped.build(stop=stop)[0] == -signal.SIGKILL
+    assert not (stopped.prefix / "recipe").exists() and not (stopped.prefix / "env.sh").exists()
+    assert stopped.build("--check")[0] == 1
+    assert stopped.build() == (0, left)
+    assert (stopped.prefix / "env.sh").exists() and stopped.build("--check")[0] == 0
+    assert stopped.build() == (0, [])
+    applied = run(CAFFE / "apply_edits.sh", stopped.prefix / "build" / "source")
+    assert f"{EDITS[0].name} does not apply" in applied.stderr  # as it is in already: once
+
+
+def test_objects_from_before_a_restart_of_the_machine_are_made_anew(stopped) -> None:
+    """Their bytes may be missing though their names and times are there; the source was on the disk."""
+    stopped.build(stop="ninja")
+    (stopped.prefix / "build" / "boot").write_text("another start of the machine\n")
+    assert stopped.build() == (0, ALL[1:])
+
+
+def test_what_was_begun_with_other_files_is_begun_anew(stopped) -> None:
+    stopped.build(stop="ninja")
+    with (stopped.caffe / "CMakeLists.txt").open("a") as file:
+        file.write("# changed\n")
+    assert stopped.build() == (0, ALL)
+
+
+def test_a_source_of_ones_own_may_have_changed_since(stopped, fresh) -> None:
+    stopped.environment["CAFFE_SOURCE"] = str(fresh)
+    stopped.build(stop="ninja")
+    assert stopped.build() == (0, ALL)
+
+
+def test_a_stopped_build_for_a_gpu_stays_one(stopped, tmp_path) -> None:
+    """As run_all.sh calls set-up without options."""
+    toolkit = fake_toolkit(tmp_path / "toolkit")
+    assert stopped.build() == (0, ALL)
+    stopped.build("--cuda", "--arch", "90", "--toolkit", toolkit, stop="ninja")
+    assert stopped.build("--check")[0] == 1
+    assert stopped.build() == (0, ALL[2:])
+    assert "cuda yes\narch 90\n" in (stopped.prefix / "recipe").read_text()
+
+
+def test_what_is_built_serves_until_the_next_is_installed(stopped) -> None:
+    stopped.build()
+    with (stopped.caffe / "CMakeLists.txt").open("a") as file:
+        file.write("# changed\n")
+    stopped.build(stop="ninja")
+    assert (stopped.prefix / "env.sh").exists()

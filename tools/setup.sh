@@ -9,14 +9,15 @@ Usage: tools/setup.sh [--tests] [--cuda [--arch LIST] [--toolkit DIR] | --cpu] [
 Installs what the project needs on Debian 12 and is not there yet:
   1. Debian packages (tools/apt-packages.txt), with root or sudo
   2. .venv, from tools/requirements.txt
-  3. Caffe, compiled from Debian's source package into .caffe (tools/caffe/build.sh, which takes the other options)
+  3. Caffe, compiled from BVLC's source into .caffe (tools/caffe/build.sh, which takes the other options)
+Stopped at any moment, the same command goes on; two at once wait for each other.
 
   --tests  also what only the tests need, a browser among it
 
 Environment: CAFFE_PREFIX  where Caffe goes (default .caffe)
              CAFFE_VENV    the virtual environment (default .venv)
              CAFFE_CUDA=1  as --cuda: Caffe for NVIDIA's GPUs too
-             CAFFE_SOURCE  a BVLC Caffe checkout or tarball of your own, instead of Debian's
+             CAFFE_SOURCE  a BVLC Caffe checkout or tarball of your own, instead of the pinned source
 HELP
 }
 [[ ${1:-} == -h || ${1:-} == --help ]] && { usage; exit; }
@@ -34,7 +35,7 @@ packages_missing() {
     local kind package
     for kind in "$@"; do
         awk -v kind="$kind" '$1 == kind { print $2 }' "$root/tools/apt-packages.txt"
-    done | while read -r package; do
+    done | sort -u | while read -r package; do
         [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || echo "$package"
     done
 }
@@ -42,6 +43,17 @@ packages_missing() {
 as_root() {
     if ((EUID == 0)); then "$@"; else sudo "$@"; fi
 }
+
+# one set-up at a time; what a killed one has started and not ended still counts
+take_turn() {
+    mkdir -p "$venv" 2>/dev/null && [[ -w $venv ]] || die "cannot write to $venv"
+    exec 8>>"$venv/.lock"
+    flock -n 8 && return
+    echo "setup: another set-up is at work on $venv; waiting for it"
+    flock 8
+}
+
+end_turn() { exec 8>&-; }
 
 install_packages() {
     local missing
@@ -53,24 +65,79 @@ install_packages() {
     if ((EUID != 0)) && ! { command -v sudo && { [[ -t 0 ]] || sudo -n true; }; } >/dev/null 2>&1; then
         die "these Debian packages are missing and need root to install: ${missing[*]}. Ask for them, or use the container: README.md, 'In a container'."
     fi
+    take_turn
     echo "setup: installing ${#missing[@]} Debian packages: ${missing[*]}"
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    finish_interrupted_packages
+    apt_get update || die "apt-get update failed: is there a network, and are the mirrors in /etc/apt right?"
+    apt_get install "${missing[@]}" || die "apt-get could not install these Debian packages: ${missing[*]}"
+    end_turn
 }
 
-# what the tests need stands last in requirements.txt; a virtual environment that has it serves without --tests too
+# another apt at work is waited for; what it starts for good does not hold this script's locks
+apt_get() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 "$@" \
+        >/dev/null 8>&-
+}
+
+# what a stop left unpacked and not configured, whoever began it: apt-get does nothing before that is finished
+finish_interrupted_packages() {
+    dpkg-query -W -f '${db:Status-Status}\n' | grep -E 'half|unpacked|triggers' >/dev/null ||
+        [[ -n $(find /var/lib/dpkg/updates -name '[0-9]*' 2>/dev/null) ]] || return 0
+    echo "setup: an installation of packages was interrupted: dpkg --configure -a, apt-get install --fix-broken"
+    as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 8>&- || true # may want what is not unpacked yet
+    apt_get install --fix-broken --no-remove ||
+        die "interrupted packages can't be finished; try: dpkg --configure -a && apt-get install --fix-broken, as root"
+}
+
+# The virtual environment is known by its mark, a copy of what it was made from, written when all else is on the disk.
+# One without it that holds half_made was begun by this script and stopped: made anew, as pip takes a package that is
+# there in part for whole. What the tests need stands last in requirements.txt; an environment that has it serves
+# without --tests too.
+mark=$venv/requirements.txt half_made=$venv/half-made
+python=$(basename "$(readlink -f /usr/bin/python3)")
+
+without_tests() { sed '/^# tests/,$d' "$root/tools/requirements.txt"; }
+
+wanted() { if [[ $tests == yes ]]; then cat "$root/tools/requirements.txt"; else without_tests; fi; }
+
+venv_serves() {
+    [[ -x $venv/bin/python && -d $venv/lib/$python ]] || return 1
+    cmp -s "$root/tools/requirements.txt" "$mark" || cmp -s <(wanted) "$mark"
+}
+
+others_in_venv() { find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock ! -name half-made "$@"; }
+
+# true where it can be changed in place: it was whole until now
+begin_venv() {
+    [[ -e $half_made || -e $mark || -z $(others_in_venv -print -quit) ]] ||
+        die "$venv is there, and this script did not make it: move it away, or name another place in CAFFE_VENV"
+    [[ ! -e $half_made && -e $mark && -x $venv/bin/pip && -d $venv/lib/$python ]] && local whole=yes
+    touch "$half_made"
+    sync "$half_made" "$venv"
+    rm -f "$mark"
+    sync "$venv"
+    [[ ${whole:-no} == yes ]]
+}
+
 make_venv() {
-    local all="$root/tools/requirements.txt" stamp="$venv/requirements.txt"
-    cmp -s "$all" "$stamp" && return
-    [[ $tests == yes ]] || ! cmp -s <(without_tests "$all") "$stamp" || return 0
+    if venv_serves; then return 0; fi
+    take_turn
+    if venv_serves; then return 0; fi
     echo "setup: making the virtual environment"
-    [[ -x $venv/bin/python ]] || /usr/bin/python3 -m venv "$venv"
-    if [[ $tests == yes ]]; then cat "$all"; else without_tests "$all"; fi >"$venv/requirements.part"
-    "$venv/bin/pip" install -q --disable-pip-version-check -r "$venv/requirements.part"
-    mv "$venv/requirements.part" "$stamp"
+    if ! begin_venv; then
+        others_in_venv -exec rm -rf {} +
+        /usr/bin/python3 -m venv "$venv"
+    fi
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r <(wanted) ||
+        die "pip could not install the Python packages (tools/requirements.txt) into $venv"
+    sync -f "$venv"
+    wanted >"$mark.new"
+    sync "$mark.new"
+    mv "$mark.new" "$mark"
+    sync "$venv"
+    rm -f "$half_made"
+    end_turn
 }
-
-without_tests() { sed '/^# tests/,$d' "$1"; }
 
 kinds=(run) tests=no build=no build_options=()
 for option in "$@"; do

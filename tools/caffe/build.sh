@@ -7,13 +7,14 @@ usage() {
 Usage: tools/caffe/build.sh [--cuda [--arch LIST] [--toolkit DIR] | --cpu] [--mirror URL] [--check] [--test]
 
 Builds Caffe's library, tools and pycaffe, and compute_ap, into CAFFE_PREFIX (default .caffe), unless they are there.
+Stopped at any moment, the same command goes on from there.
   --cuda        for NVIDIA's GPUs too; runs on the CPU where there is none
   --arch LIST   compute capabilities to compile for (default 75;80;86;89;90;100;120; the newest as PTX too, which the
                 driver compiles for GPUs to come). One, such as 90 for an H100, takes a fraction of the time.
   --toolkit DIR build with a CUDA toolkit of the machine (nvcc; cuDNN and NCCL in it or in /usr) instead of the wheels
                 pinned in requirements-cuda.txt (1.2 GB to download)
   --cpu         for the CPU alone. Without --cuda and --cpu: as last time, at first for the CPU
-  --mirror URL  a Debian mirror to take the source package from (default: the one apt uses here)
+  --mirror URL  a Debian mirror to take the source from first (default: the one apt uses here; see fetch_source.sh)
   --check       build nothing; exit 0 if what is there is up to date
   --test        also build Caffe's own tests, into the prefix's tests/, and run those for the CPU
 Environment: CAFFE_PREFIX, CAFFE_VENV (default .venv), CAFFE_SOURCE (a BVLC checkout or tarball of your own),
@@ -25,6 +26,7 @@ HELP
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 here=$root/tools/caffe
 prefix=${CAFFE_PREFIX:-$root/.caffe}
+build=$prefix/build
 venv=${CAFFE_VENV:-$root/.venv}
 cuda=${CAFFE_CUDA:-} arch="" toolkit="" mirror="" check=no test=no
 
@@ -38,13 +40,18 @@ misused() {
     exit 2
 }
 
-recorded() { sed -n "s/^$1 //p" "$prefix/recipe" 2>/dev/null || true; }
+# recorded NAME: of the recipe that a build was begun with last, finished or not
+recorded() {
+    local from=$build/recipe
+    [[ -f $from ]] || from=$prefix/recipe
+    sed -n "s/^$1 //p" "$from" 2>/dev/null || true
+}
 
-# what the prefix was built from: the options, our files here, compute_ap, the source
+# what the prefix is built from: the options, our files here, compute_ap, the source
 recipe() {
     printf 'cuda %s\n' "$cuda"
     [[ $cuda == no ]] || printf 'arch %s\ntoolkit %s\n' "$arch" "$toolkit"
-    echo "source ${CAFFE_SOURCE:-debian}"
+    echo "source ${CAFFE_SOURCE:-pinned}"
     (cd "$root" && find tools/caffe eval/compute_ap.cpp -type f ! -name README.md -print0 | sort -z | xargs -0 sha256sum)
 }
 
@@ -61,7 +68,7 @@ checked_arch() {
 }
 
 cuda_wheels() {
-    local wanted=$here/requirements-cuda.txt wheels=$prefix/wheels log=$prefix/build/wheels.log free
+    local wanted=$here/requirements-cuda.txt wheels=$prefix/wheels log=$build/wheels.log free
     cmp -s "$wanted" "$wheels/requirements-cuda.txt" && return
     free=$(df --output=avail -k "$prefix" | tail -n 1)
     ((free > 6000000)) || die "$prefix has $((free / 1000000)) GB of space left; CUDA's wheels need 6 GB to unpack"
@@ -77,6 +84,7 @@ cuda_wheels() {
     fi
     ln -s lib "$wheels.part/nvidia/cu13/lib64" # where nvcc looks for its libraries
     cp "$wanted" "$wheels.part/"
+    sync -f "$wheels.part"
     mv "$wheels.part" "$wheels"
 }
 
@@ -88,7 +96,6 @@ cuda_options() {
         roots=$(printf '%s\n' "$prefix"/wheels/nvidia/* | paste -sd';')
         options+=(-DCMAKE_CUDA_COMPILER="$prefix/wheels/nvidia/cu13/bin/nvcc")
     else
-        [[ -x $toolkit/bin/nvcc ]] || die "--toolkit $toolkit holds no bin/nvcc"
         options+=(-DCMAKE_CUDA_COMPILER="$toolkit/bin/nvcc" -DCMAKE_INSTALL_RPATH_USE_LINK_PATH=ON)
         roots+=";/usr"
     fi
@@ -109,32 +116,85 @@ ship_cuda_libraries() {
         "$nvidia"/cudnn/lib/libcudnn*.so.* "$nvidia"/nccl/lib/libnccl.so.* "$prefix/lib"
 }
 
-build() {
-    local build=$prefix/build options=()
-    rm -rf "$build" "$prefix/recipe"
-    mkdir -p "$build" || die "cannot write to $prefix"
-    [[ $cuda == no ]] || cuda_options
+# whole FILE: standard input becomes it, there with all it says or not at all, and after everything before it
+whole() {
+    cat >"$1.new"
+    sync "$1.new"
+    mv "$1.new" "$1"
+    sync "${1%/*}"
+}
+
+# one build of a prefix at a time; compilers that outlive a killed build still hold it
+take_prefix() {
+    mkdir -p "$prefix" 2>/dev/null && [[ -w $prefix ]] || die "cannot write to $prefix"
+    exec 8>>"$prefix/.lock"
+    flock -n 8 && return
+    echo "build: another build is at work in $prefix; waiting for it"
+    flock 8
+}
+
+# What lies in the build folder is gone on with where it was begun with the same recipe. A source of one's own may have
+# changed since; objects from before a restart of the machine may be cut off, whatever their times say.
+keep_what_is_whole() {
+    local boot
+    boot=$(cat /proc/sys/kernel/random/boot_id)
+    if [[ -n ${CAFFE_SOURCE:-} || ! -f $build/recipe ]] || ! cmp -s <(recipe) "$build/recipe"; then
+        rm -f "$build/recipe"
+        rm -rf "$build"
+        mkdir "$build"
+        recipe | whole "$build/recipe"
+    fi
+    if [[ $(cat "$build/boot" 2>/dev/null) != "$boot" ]]; then
+        rm -rf "$build/configured" "$build/objects"
+        whole "$build/boot" <<<"$boot"
+    fi
+}
+
+get_source() {
+    [[ ! -d $build/source ]] || return 0
     echo "build: Caffe's source"
-    "$here/fetch_source.sh" "$build/source" "$mirror"
-    "$here/apply_edits.sh" "$build/source"
+    rm -rf "$build/source.part"*
+    "$here/fetch_source.sh" "$build/source.part" "$mirror"
+    "$here/apply_edits.sh" "$build/source.part"
+    sync -f "$build/source.part"
+    mv "$build/source.part" "$build/source"
+}
+
+configure() { # CMAKE'S OPTIONS
+    ! cmp -s <(printf '%s\n' "$@") "$build/configured" || return 0
     echo "build: configuring"
-    cmake -G Ninja -S "$here" -B "$build/objects" -DCMAKE_BUILD_TYPE=Release -DCAFFE_SOURCE="$build/source" \
-        -DCAFFE_NUMPY_PYTHON="$venv/bin/python" -DCMAKE_INSTALL_PREFIX="$prefix" "${options[@]}" >"$build/configure.log" 2>&1 ||
+    rm -rf "$build/configured" "$build/objects"
+    cmake "$@" >"$build/configure.log" 2>&1 ||
         { tail -n 20 "$build/configure.log" >&2; die "CMake failed: $build/configure.log"; }
+    printf '%s\n' "$@" | whole "$build/configured"
+}
+
+build() {
+    local options=()
+    keep_what_is_whole
+    [[ $cuda == no ]] || cuda_options
+    get_source
+    configure -G Ninja -S "$here" -B "$build/objects" -DCMAKE_BUILD_TYPE=Release -DCAFFE_SOURCE="$build/source" \
+        -DCAFFE_NUMPY_PYTHON="$venv/bin/python" -DCMAKE_INSTALL_PREFIX="$prefix" "${options[@]}"
     echo "build: compiling on $(nproc) cores$([[ $cuda == no ]] || echo ", for compute capabilities $arch")"
-    ninja -C "$build/objects" install >"$build/compile.log" 2>&1 ||
+    ninja -C "$build/objects" >"$build/compile.log" 2>&1 ||
         { grep -m 5 -A 10 -E 'error|FAILED' "$build/compile.log" >&2; die "compiling failed: $build/compile.log"; }
+    rm -f "$prefix/recipe" "$prefix/env.sh" # a prefix without them is not taken for whole
+    CMAKE_INSTALL_ALWAYS=1 ninja -C "$build/objects" install >>"$build/compile.log" 2>&1 ||
+        { tail -n 5 "$build/compile.log" >&2; die "installing into $prefix failed: $build/compile.log"; }
     [[ $cuda == no || $toolkit != wheels ]] || ship_cuda_libraries
     sed "s#@VENV@#$venv#" "$here/env.sh.in" >"$prefix/env.sh"
-    recipe >"$prefix/recipe"
+    sync -f "$prefix"
+    recipe | whole "$prefix/recipe"
 }
 
 # beside the sample data that the tests read by relative paths
 run_tests() {
-    local tests=$prefix/tests build=$prefix/build filter='-*GPU*:*CuDNN*'
+    local tests=$prefix/tests filter='-*GPU*:*CuDNN*'
     # of the typed tests 2 and 3 are the GPU's; the mode one test leaves behind would send the rest to the GPU
     [[ $cuda == no ]] || filter+=':*/2.*:*/3.*:CommonTest.TestBrewMode:Im2colKernelTest*'
-    if [[ ! $tests/caffe_test -nt $prefix/recipe ]]; then
+    take_prefix
+    if ! cmp -s "$prefix/recipe" "$tests/recipe"; then
         echo "build: Caffe's own tests"
         ninja -C "$build/objects" caffe_test >"$build/test.log" 2>&1 ||
             { tail -n 20 "$build/test.log" >&2; die "compiling the tests failed: $build/test.log"; }
@@ -142,7 +202,10 @@ run_tests() {
         mkdir -p "$tests"
         (cd "$build/source" && cp -r --parents src/caffe/test/test_data examples/images "$tests")
         cmake --install "$build/objects" --component tests >>"$build/test.log"
+        sync -f "$tests"
+        whole "$tests/recipe" <"$prefix/recipe"
     fi
+    exec 8>&-
     cd "$tests"
     ./caffe_test --gtest_filter="$filter"
 }
@@ -175,10 +238,15 @@ else
     arch=$(checked_arch "${arch:-75;80;86;89;90;100;120}")
     [[ -n $toolkit ]] || toolkit=$(recorded toolkit)
     toolkit=${toolkit:-wheels}
+    [[ $toolkit == wheels || -x $toolkit/bin/nvcc ]] || misused "--toolkit $toolkit holds no bin/nvcc"
 fi
 
-if [[ ! -f $prefix/recipe ]] || ! cmp -s <(recipe) "$prefix/recipe"; then
+is_built() { [[ -f $prefix/recipe ]] && cmp -s <(recipe) "$prefix/recipe"; }
+
+if ! is_built; then
     [[ $check == no ]] || exit 1
-    build
+    take_prefix
+    is_built || build
+    exec 8>&-
 fi
 [[ $test == no ]] || run_tests

@@ -1,72 +1,132 @@
 #!/usr/bin/env bash
-# Get BVLC Caffe's source into an empty folder: Debian's source package (its last, of bullseye), or one's own.
+# Get BVLC Caffe's source into an empty folder, from the first place that has it; or one's own.
 set -euo pipefail
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+downloads=${CAFFE_PREFIX:-$root/.caffe}/downloads
+commit=99bd99795dcdf0b1d3086a8d67ab1782a8a08383 # BVLC's master of 2018-08-21: what came later is documentation
+tarball=caffe_1.0.0+git20180821.99bd997.orig.tar.gz # as Debian keeps it
+sha256=e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c
+# of what is compiled and tested (content_of): another packing of the same source has another sha256
+content=1ef527ec68c3ba8b2425ff2baa4b6a38af36ee9c3948b88017005b3aaf7bb18b
+debian_archives=(http://archive.debian.org/debian https://snapshot.debian.org/archive/debian/20210815T000000Z)
+bvlc=https://codeload.github.com/BVLC/caffe/tar.gz/$commit
+
 if [[ ${1:-} == -h || ${1:-} == --help || $# -lt 1 ]]; then
-    cat <<'HELP'
+    cat <<HELP
 Usage: tools/caffe/fetch_source.sh FOLDER [MIRROR]
 
-Unpacks Caffe's source into FOLDER. MIRROR is a Debian mirror such as http://HOST/debian; without it the one this
-machine's apt uses. CAFFE_SOURCE=PATH takes a checkout or tarball of BVLC Caffe instead.
+Unpacks BVLC Caffe's source (commit ${commit:0:7}) into FOLDER. Tried in turn:
+  1. a tarball in $downloads, where the one that is fetched stays:
+     on a machine without a network put one there by hand, under any name
+  2. MIRROR, a Debian mirror such as http://HOST/debian; without it the one this machine's apt uses
+  3. Debian's archive of old releases, and its snapshots
+  4. BVLC's own repository
+Whichever has it, its contents must be the pinned ones. CAFFE_SOURCE=PATH takes a checkout or tarball of one's own.
 HELP
     exit
 fi
-
-version=1.0.0+git20180821.99bd997-8 # BVLC master of 2018-08-21, its last commits but for documentation
-sha256=e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c # of the orig tarball
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 die() {
     echo "fetch_source: $*" >&2
     exit 1
 }
 
+# unpacked TARBALL: sets top to the folder with Caffe's source; false where there is none in it
+unpacked() {
+    rm -rf "$scratch/tree"
+    mkdir "$scratch/tree"
+    tar -xf "$1" -C "$scratch/tree" 2>/dev/null || return 1
+    top=$(find "$scratch/tree" -path '*src/caffe/proto/caffe.proto' -printf '%H/%P' -quit)
+    top=${top%src/caffe/proto/caffe.proto}
+    [[ -n $top ]]
+}
+
+content_of() { # a source's folder
+    (cd "$1" && find include python src tools examples/images ! -type d -print0 2>/dev/null | LC_ALL=C sort -z |
+        xargs -0 -r sha256sum | sha256sum | cut -d' ' -f1)
+}
+
+is_pinned() { unpacked "$1" && [[ $(content_of "$top") == "$content" ]]; } # TARBALL
+
 own_source() {
-    local top
     if [[ -d $CAFFE_SOURCE ]]; then
         top=$CAFFE_SOURCE
     elif [[ -f $CAFFE_SOURCE ]]; then
-        tar -xf "$CAFFE_SOURCE" -C "$scratch" 2>/dev/null || die "CAFFE_SOURCE=$CAFFE_SOURCE is no tarball"
-        top=$(find "$scratch" -path '*src/caffe/proto/caffe.proto' -printf '%H/%P' -quit)
-        top=${top%src/caffe/proto/caffe.proto}
+        unpacked "$CAFFE_SOURCE" || die "CAFFE_SOURCE=$CAFFE_SOURCE is no tarball of Caffe"
     else
         die "CAFFE_SOURCE=$CAFFE_SOURCE does not exist"
     fi
-    [[ -f $top/src/caffe/proto/caffe.proto ]] || die "CAFFE_SOURCE=$CAFFE_SOURCE holds no Caffe (src/caffe/proto/caffe.proto is missing)"
-    cp -a "$top/." "$folder"
+    [[ -f $top/src/caffe/proto/caffe.proto ]] ||
+        die "CAFFE_SOURCE=$CAFFE_SOURCE holds no Caffe (src/caffe/proto/caffe.proto is missing)"
 }
 
-# apt with folders of its own: the machine's configuration is read, never changed
-own_apt() {
-    apt-get -qq -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-        -o Dir::State::Lists="$scratch/lists" -o Dir::Cache="$scratch/cache" -o APT::Sandbox::User="$(id -un)" "$@"
+kept_source() {
+    local one
+    for one in "$downloads"/*; do
+        [[ -f $one ]] || continue
+        if is_pinned "$one"; then return 0; fi
+        echo "fetch_source: $one: not the source of Caffe ${commit:0:7}, or cut off" >&2
+    done
+    return 1
 }
 
-debian_source() {
-    local mirror=$1
+# the Debian mirrors this machine's apt reads, security updates left out; a list of mirrors counts by its first
+machines_mirrors() {
     # shellcheck disable=SC2016 # apt's own placeholders
-    [[ -n $mirror ]] || mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        awk '$2 == "bookworm" && $3 == "main" || $1 ~ /\/debian\/?$/ { print $1; exit }')
-    [[ -n $mirror ]] || die "this machine's apt names no Debian mirror: give one as the second argument, or CAFFE_SOURCE="
-    mkdir -p "$scratch"/{lists,cache/archives}/partial
-    echo "deb-src [signed-by=$keyring] $mirror bullseye main" >"$scratch/sources.list"
-    if ! own_apt update || ! (cd "$scratch" && own_apt source --download-only "caffe=$version"); then
-        die "no source package caffe $version at $mirror. Debian 11 may have left this mirror: name another one \
-(MIRROR: Debian keeps old releases in its archive and snapshot mirrors), or set CAFFE_SOURCE to a BVLC Caffe checkout."
+    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
+        awk '$2 !~ /-/ && $3 == "main" && !seen[$1]++ { print $1 }' |
+        while read -r mirror; do
+            if [[ $mirror == mirror+file:* ]]; then mirror=$(awk 'NF && !/^#/ { print $1; exit }' "${mirror#mirror+file:}"); fi
+            echo "$mirror"
+        done
+}
+
+# apt's own downloader, so that the machine's proxies and certificates count
+download() { # URL FILE
+    /usr/lib/apt/apt-helper -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
+        -o Acquire::https::Timeout=20 download-file "$1" "$2"
+}
+
+# from URL NAME [SHA256]: true with the source in top and its tarball kept as NAME; else why not, in a line
+from() {
+    local part=$scratch/part said reason=""
+    rm -f "$part"
+    if ! said=$(LC_ALL=C download "$1" "$part" 2>&1); then
+        reason=$(sed -n "s/^E: Failed to fetch [^ ]*  *//p" <<<"$said" | head -n 1)
+        reason=${reason:-$(tail -n 1 <<<"$said")}
+    elif [[ -n ${3:-} && $(sha256sum <"$part") != "$3  -" ]]; then
+        reason="a file of another sha256 than the pinned one"
+    elif ! is_pinned "$part"; then
+        reason="not the source of Caffe ${commit:0:7}"
     fi
-    echo "$sha256  $scratch/caffe_${version%-*}.orig.tar.gz" | sha256sum --check --status ||
-        die "caffe_${version%-*}.orig.tar.gz does not have the pinned sha256"
-    rmdir "$folder"
-    dpkg-source --no-check --extract "$scratch/caffe_$version.dsc" "$folder" >/dev/null
+    if [[ -n $reason ]]; then
+        echo "fetch_source: $1: ${reason% }" >&2
+        return 1
+    fi
+    sync "$part"
+    mv "$part" "$downloads/$2"
+    sync "$downloads"
+}
+
+fetched_source() {
+    local mirror mirrors=("${@}")
+    mkdir -p "$downloads" 2>/dev/null && [[ -w $downloads ]] || die "cannot write to $downloads"
+    [[ -n ${mirrors[0]:-} ]] || mapfile -t mirrors < <(machines_mirrors)
+    for mirror in "${mirrors[@]}" "${debian_archives[@]}"; do
+        if from "${mirror%/}/pool/main/c/caffe/$tarball" "$tarball" "$sha256"; then return 0; fi
+    done
+    from "$bvlc" "caffe-${commit:0:7}.tar.gz" || die "none of these has Caffe's source: put $tarball from a machine that can fetch it \
+into $downloads, name a Debian mirror (tools/setup.sh --mirror), or set CAFFE_SOURCE to a BVLC Caffe checkout"
 }
 
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 [[ -z $(ls -A "$folder") ]] || die "$folder is not empty"
-scratch=$(mktemp -d)
+scratch=$folder.scratch
+rm -rf "$scratch"
+mkdir "$scratch"
 trap 'rm -rf "$scratch"' EXIT
-if [[ -n ${CAFFE_SOURCE:-} ]]; then
-    own_source
-else
-    debian_source "${2:-}"
-fi
+top=""
+if [[ -n ${CAFFE_SOURCE:-} ]]; then own_source; else kept_source || fetched_source "${2:-}"; fi
+cp -a "$top/." "$folder"

@@ -1,0 +1,286 @@
+"""tools/setup.sh: stopped at any moment the same command goes on; what is not its own stays as it is."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = 1500
+"""Modules in the test's package: enough for a kill while pip unpacks them."""
+
+
+def make_wheel(folder: Path, name: str, modules: int) -> None:
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        # pip takes a package whose metadata is there for whole
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        names = [f"{name}/__init__.py", *(f"{name}/m{i:05}.py" for i in range(modules))]
+        for one in names:
+            wheel.writestr(one, "x = 1\n")
+        listed = [*names, f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
+        wheel.writestr(f"{info}/RECORD", "".join(f"{one},,\n" for one in listed))
+
+
+class SetUp:
+    """A checkout with the real set-up, two small packages to install, and a Caffe that is built already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.venv = folder, folder / "check out" / ".venv"
+        tools = folder / "check out" / "tools"
+        (tools / "caffe").mkdir(parents=True)
+        shutil.copy(ROOT / "tools" / "setup.sh", tools)
+        (tools / "caffe" / "build.sh").write_text("#!/bin/sh\n")
+        (tools / "caffe" / "build.sh").chmod(0o755)
+        (tools / "apt-packages.txt").write_text("run bash # there\ntest coreutils # there too\n")
+        self.requirements = tools / "requirements.txt"
+        self.requirements.write_text("many==1.0 # reason\n\n# tests: for --tests\nfew==1.0\n")
+        self.packages, self.command = tools / "apt-packages.txt", [tools / "setup.sh"]
+        for name, modules in (("many", FILES), ("few", 1)):
+            make_wheel(folder / "wheels", name, modules)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("CAFFE_", "PIP_"))}
+        self.environment = clean | {
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(folder / "wheels"),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_COMPILE": "1",
+        }
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.command, *options], env=self.environment, start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*options)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(self.command, process.returncode, out, err)
+
+    def kill_when(self, seen: Callable[[], bool], *options: str) -> None:
+        """Start it, and kill all of it (SIGKILL) as soon as `seen` is true."""
+        process = self.start(*options)
+        end = time.monotonic() + 60
+        while not seen():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def works(self, name: str = "many") -> bool:
+        """Whether the package is whole in the environment."""
+        modules = {"many": FILES, "few": 1}[name]
+        found = list(self.venv.glob(f"lib/python3*/site-packages/{name}/m*.py"))
+        command = [self.venv / "bin" / "python", "-c", f"import {name}.m00000"]
+        imported = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return imported and len(found) == modules and all(path.stat().st_size for path in found)
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> SetUp:
+    if not Path("/etc/debian_version").exists():
+        pytest.skip("no Debian here")
+    return SetUp(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SetUp:
+    """A set-up that was stopped twice, once in venv and once in pip, and then went on to its end."""
+    if not Path("/etc/debian_version").exists():
+        pytest.skip("no Debian here")
+    setup = SetUp(tmp_path_factory.mktemp("setup"))
+    setup.kill_when((setup.venv / "bin" / "python").exists)
+    assert not list(setup.venv.glob("bin/pip"))
+    setup.kill_when(lambda: bool(list(setup.venv.glob("lib/python3*/site-packages/many/m*.py"))))
+    assert not setup.works() and not (setup.venv / "requirements.txt").exists()
+    done = setup.run()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "setup: ready"
+    return setup
+
+
+def test_a_stopped_set_up_goes_on_with_the_same_command(made) -> None:
+    assert made.works() and not made.works("few")
+    assert (made.venv / "requirements.txt").read_text() == "many==1.0 # reason\n\n"
+
+
+def test_what_is_whole_is_not_made_again(made) -> None:
+    kept = made.venv / "bin" / "mine"
+    kept.touch()
+    before = (made.venv / "requirements.txt").stat().st_mtime_ns
+    done = made.run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "setup: ready\n", "")
+    assert kept.exists() and (made.venv / "requirements.txt").stat().st_mtime_ns == before
+
+
+def test_packages_are_added_in_place_and_a_stop_in_that_is_made_good(made) -> None:
+    """Between the mark's going and its coming back nothing is taken for whole; even what was before."""
+    kept = made.venv / "bin" / "mine"
+    kept.touch()
+    assert made.run("--tests").returncode == 0
+    assert made.works("few") and kept.exists()
+    (made.venv / "requirements.txt").write_text("older\n")
+    pip = next(made.venv.glob("lib/python3*/site-packages/pip/__main__.py"))
+    pip.write_text("import time\ntime.sleep(60)\n")  # stopped in the middle of pip's work
+    made.kill_when(lambda: not (made.venv / "requirements.txt").exists())
+    next(made.venv.glob("lib/python3*/site-packages/many/m00007.py")).unlink()
+    done = made.run("--tests")
+    assert done.returncode == 0, done.stderr
+    assert made.works() and made.works("few")
+
+
+def test_an_environment_that_serves_the_tests_serves_without_them(made) -> None:
+    assert made.run("--tests").returncode == 0
+    assert made.run().stdout == "setup: ready\n"
+
+
+def test_a_package_that_cannot_be_had_is_a_sentence_and_no_mark(made) -> None:
+    made.requirements.write_text("none==1.0\n")
+    done = made.run()
+    assert done.returncode == 1
+    assert "none==1.0" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("setup: pip could not install the Python packages")
+    assert not (made.venv / "requirements.txt").exists()
+
+
+def test_two_set_ups_at_once_wait_for_each_other(setup) -> None:
+    first, second = setup.start(), setup.start()
+    said = [process.communicate(timeout=120) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    outputs = sorted((out for out, _ in said), key=len)
+    assert f"another set-up is at work on {setup.venv}; waiting for it" in "".join(outputs)
+    assert sum("making the virtual environment" in out for out in outputs) == 1
+    assert setup.works()
+
+
+def test_an_environment_that_it_did_not_make_stays_as_it_is(setup) -> None:
+    (setup.venv / "bin").mkdir(parents=True)
+    (setup.venv / "bin" / "conda").write_text("mine")
+    done = setup.run()
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"setup: {setup.venv} is there, and this script did not make it: "
+        "move it away, or name another place in CAFFE_VENV\n"
+    )
+    assert (setup.venv / "bin" / "conda").read_text() == "mine"
+
+
+APT = r"""#!/usr/bin/env python3
+# apt-get, dpkg, dpkg-query and sudo as far as set-up uses them; their state is a file
+import json, os, sys
+name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
+place = os.environ["APT_STATE"]
+state = json.load(open(place))
+if name == "sudo":
+    if words == ["-n", "true"]: sys.exit(0)
+    os.execvp(words[0], words)
+if name == "dpkg-query":
+    if "Status-Status" in words[2]: print("\n".join(state["packages"].values()))
+    elif words[3] not in state["packages"]: sys.exit(1)
+    else: print("install ok " + state["packages"][words[3]], end="")
+    sys.exit(0)
+state["calls"].append(" ".join([name, *[word for word in words if not word.startswith("-q")]]))
+halves = [one for one, is_ in state["packages"].items() if is_ != "installed"]
+if name == "dpkg" and words == ["--configure", "-a"]:
+    state["packages"].update({one: "installed" for one in halves if not state["wants"]})
+    status = 1 if state["wants"] else 0
+elif "--fix-broken" in words:
+    status = 100 if state["broken"] else 0
+    if not status: state["packages"].update({one: "installed" for one in halves})
+elif "install" in words:
+    if halves:
+        print("E: dpkg was interrupted", file=sys.stderr)
+        sys.exit(100)
+    status = 0
+    state["packages"].update({one: "installed" for one in words[words.index("install") + 1:]})
+else:
+    status = 100 if state["offline"] else 0
+json.dump(state, open(place, "w"))
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def apt(setup: SetUp) -> SetUp:
+    """The set-up with packages missing: their tools are stand-ins, the environment is made already."""
+    if 'VERSION_ID="12"' not in Path("/etc/os-release").read_text():
+        pytest.skip("another system than Debian 12 is refused")
+    tools = setup.folder / "path"
+    tools.mkdir()
+    for name in ("apt-get", "dpkg", "dpkg-query", "sudo"):
+        (tools / name).write_text(APT)
+        (tools / name).chmod(0o755)
+    setup.packages.write_text("run one # reason\nrun two # reason\nbuild three\ntest four\n")
+    (setup.venv / "bin").mkdir(parents=True)
+    python = Path("/usr/bin/python3").resolve()
+    (setup.venv / "bin" / "python").symlink_to(python)
+    (setup.venv / "lib" / python.name).mkdir(parents=True)
+    (setup.venv / "requirements.txt").write_text(setup.requirements.read_text())
+    setup.environment |= {
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "APT_STATE": str(setup.folder / "state.json"),
+    }
+    return setup
+
+
+def run_apt(
+    setup: SetUp, packages: dict[str, str], **more: bool
+) -> tuple[subprocess.CompletedProcess[str], dict]:
+    place = setup.folder / "state.json"
+    state = {"packages": packages, "calls": [], "wants": False, "broken": False, "offline": False}
+    place.write_text(json.dumps(state | more))
+    done = setup.run()
+    return done, json.loads(place.read_text())
+
+
+def test_only_what_is_missing_is_installed(apt) -> None:
+    done, state = run_apt(apt, {"two": "installed"})
+    assert done.returncode == 0, done.stderr
+    assert [call.rpartition(" install ")[2] for call in state["calls"]][1:] == ["one"]
+    assert "installing 1 Debian packages: one" in done.stdout
+
+
+@pytest.mark.parametrize("wants", [False, True])
+def test_an_interrupted_installation_is_finished_first(apt, wants) -> None:
+    """apt-get itself does nothing before that; what is unpacked may want packages that are not."""
+    done, state = run_apt(apt, {"one": "half-configured", "else": "unpacked"}, wants=wants)
+    assert done.returncode == 0, done.stderr
+    assert set(state["packages"].values()) == {"installed"} and {"one", "two"} <= set(state["packages"])
+    assert "an installation of packages was interrupted" in done.stdout
+
+
+def test_one_that_cannot_be_finished_is_a_sentence_with_the_command(apt) -> None:
+    done, _ = run_apt(apt, {"one": "half-installed"}, wants=True, broken=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "setup: interrupted packages can't be finished; try: "
+        "dpkg --configure -a && apt-get install --fix-broken, as root"
+    )
+
+
+def test_no_network_is_a_sentence(apt) -> None:
+    done, state = run_apt(apt, {}, offline=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("setup: apt-get update failed: is there a network")
+    assert state["packages"] == {}
+
+
+def test_each_kind_of_package_has_what_it_needs_by_itself() -> None:
+    kinds: dict[str, set[str]] = {}
+    for line in (ROOT / "tools" / "apt-packages.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            kind, package = line.partition("#")[0].split()
+            assert package not in kinds.setdefault(kind, set())
+            kinds[kind].add(package)
+    assert kinds.keys() == {"run", "build", "test"}
+    assert {"python3-venv", "ca-certificates"} <= kinds["run"] & kinds["build"]
+    assert {"g++", "patch", "libatomic1", "procps", "chromium"} <= kinds["test"]
