@@ -41,6 +41,7 @@ from data_prep.classes.folders import (
     copy_name,
     is_copy,
     picture_names,
+    too_small,
 )
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
 from tools.program import positive_int, run_program, written_beside
@@ -142,6 +143,15 @@ def augment(
     return made, removed
 
 
+def leave_small_out(source: Path | None, folder: Path, least: int) -> None:
+    """begin_from without the classes that have fewer than `least` pictures, which are named in one list."""
+    small = too_small(source, least) if source is not None else {}
+    if small:
+        listed = ", ".join(f"{name} ({size})" for name, size in small.items())
+        print(f"{len(small)} classes with fewer than {least} pictures left out: {listed}")
+    begin_from(source, folder, small)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -156,6 +166,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_from_option(parser)
     parser.add_argument(
         "--num-wanted", type=positive_int, default=800, metavar="N", help="pictures a class (default: 800)"
+    )
+    parser.add_argument(
+        "--min-pictures",
+        type=positive_int,
+        default=2,
+        metavar="N",
+        help="with --from, leave classes with fewer pictures out (default: 2, as a split needs)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random changes (default: 0)")
     parser.add_argument(
@@ -191,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         engine = engine_called(arguments.engine, look)
         if arguments.engine == "keras3":
             print(KERAS3_DIFFERS)
-        begin_from(arguments.source, arguments.folder)
+        leave_small_out(arguments.source, arguments.folder, arguments.min_pictures)
         with lent_executor(arguments.scheduler, [arguments.folder]) as executor:
             jobs = executor.workers if executor else arguments.jobs
             made, removed = augment(

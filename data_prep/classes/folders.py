@@ -7,6 +7,7 @@ import argparse
 import os
 import re
 import shutil
+from collections.abc import Container
 from pathlib import Path
 
 from natsort import natsorted
@@ -55,6 +56,20 @@ def picture_names(class_folder: Path) -> list[str]:
     return names
 
 
+def too_small(folder: Path, least: int) -> dict[str, int]:
+    """Number of pictures of each class folder that has fewer than `least`, in natural order.
+
+    Raises ValueError where fewer than two classes have as many, OSError for what can't be listed.
+    """
+    classes = class_folders(folder)
+    sizes = {path.name: len(pictures_in(path)) for path in classes}
+    small = {name: size for name, size in sizes.items() if size < least}
+    if small and len(classes) - len(small) < 2:
+        left = len(classes) - len(small)
+        raise ValueError(f"{folder} has {left} classes with {least} pictures or more, and two are needed")
+    return small
+
+
 def add_from_option(parser: argparse.ArgumentParser) -> None:
     """Give a program that works in place the option to leave a folder as it is and work on its like."""
     parser.add_argument(
@@ -66,8 +81,8 @@ def add_from_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def begin_from(source: Path | None, folder: Path) -> None:
-    """Let folder hold what source holds, as hard links, or as copies on another file system.
+def begin_from(source: Path | None, folder: Path, leave_out: Container[str] = ()) -> None:
+    """Let folder hold what source holds but for some class folders, as hard links, or as copies elsewhere.
 
     Does nothing without a source, or where folder exists: it is whole then, as it appears in one step.
     Raises OSError for a source that can't be read and a folder that can't be made.
@@ -77,13 +92,19 @@ def begin_from(source: Path | None, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for name in files_below(source):
-        target = part / os.path.relpath(name, source)
-        if Path(name).is_dir():  # with nothing in it
-            target.mkdir(parents=True, exist_ok=True)
-        else:
-            _link_or_copy(name, target)
-    part.rename(folder)
+    try:
+        for name in files_below(source):
+            below = Path(name).relative_to(source)
+            if below.parts[:1] and below.parts[0] in leave_out:
+                continue
+            target = part / below
+            if Path(name).is_dir():  # with nothing in it
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                _link_or_copy(name, target)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _link_or_copy(source: str, target: Path) -> None:

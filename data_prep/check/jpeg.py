@@ -1,0 +1,110 @@
+"""JPEGs that every reader shows alike: told by their headers and a decode at an eighth of their size."""
+
+import io
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+GREY_ROWS = 8
+"""Rows of flat grey at the lower edge from which on a picture counts as cut off."""
+BLOCK = 8  # pixels on each side, of which a decode at an eighth gives the mean
+
+PLAIN_FRAMES = (0xC0, 0xC2)
+"""Start of frame: baseline, progressive. Not every reader has arithmetic coding or lossless JPEG."""
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+START_OF_SCAN, APP1 = 0xDA, 0xE1
+ORIENTATION, SHORT = 0x0112, 3
+BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+
+
+def is_plainly_good_jpeg(data: bytes) -> bool:
+    """True where data is proved to be a good JPEG in the eyes of every reader; False proves nothing.
+
+    As at full size all of the data is taken apart, so what lacks there is missed here too.
+    """
+    try:
+        if not is_plain(data):
+            return False
+        picture: Image.Image = Image.open(io.BytesIO(data), formats=("JPEG",))
+        if picture.format != "JPEG" or picture.mode != "RGB":
+            return False
+        height = picture.height
+        picture.draft(None, (max(1, picture.width // BLOCK), max(1, height // BLOCK)))
+        picture.load()
+    except Exception:  # a full decode says what it is
+        return False
+    return picture.height == -(-height // BLOCK) and not _may_end_in_grey(picture, height)
+
+
+def is_plain(data: bytes) -> bool:
+    """True for three colours of 8 bits in one common frame, with EXIF data that can be read one way only.
+
+    An orientation may stand in XMP data too, which one reader looks at where EXIF data has none: not plain.
+    """
+    in_xmp = False
+    exif = []
+    frames = []
+    for marker, payload in segments(data):
+        if marker in FRAMES:
+            frames.append((marker, payload[0], payload[5]))
+        elif marker == APP1 and payload.startswith(b"Exif"):
+            exif.append(plain_orientation(payload))
+        elif marker == APP1:
+            in_xmp = in_xmp or b"Orientation" in payload
+    if len(exif) > 1 or (in_xmp and exif in ([], [0])):
+        return False
+    return len(frames) == 1 and frames[0][0] in PLAIN_FRAMES and frames[0][1:] == (8, 3)
+
+
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """A JPEG's segments, marker and payload, up to the first scan. Raises struct.error at the data's end."""
+    at = 2
+    while True:
+        start, marker, length = struct.unpack_from(">BBH", data, at)
+        if start != 0xFF or marker == START_OF_SCAN:
+            return
+        if marker == 0xFF:  # a byte that fills up
+            at += 1
+            continue
+        yield marker, data[at + 4 : at + 2 + length]
+        at += 2 + length
+
+
+def plain_orientation(payload: bytes) -> int:
+    """The orientation in a segment of EXIF data, 1 to 8; 0 where there is none.
+
+    Raises an exception of some type where its first directory is not whole, or the orientation is no such
+    number.
+    """
+    tiff = payload[6:]
+    order = {b"II*\0": "<", b"MM\0*": ">"}[tiff[:4]]
+    (at,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, at)
+    orientation = 0
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind, values, place = struct.unpack_from(f"{order}HHII", tiff, entry)
+        size = BYTES_OF_TYPE[kind] * values
+        if size > 4 and place + size > len(tiff):
+            raise ValueError("a value beyond the end")
+        if tag == ORIENTATION:
+            (value,) = struct.unpack_from(f"{order}H", tiff, entry + 8)
+            if orientation or (kind, values) != (SHORT, 1) or not 1 <= value <= 8:
+                raise ValueError("an orientation that makes no sense")
+            orientation = value
+    return orientation
+
+
+def _may_end_in_grey(eighth: Image.Image, height: int) -> bool:
+    """False where the means of 8 x 8 pixels rule out GREY_ROWS of grey at the lower edge.
+
+    Looks at the row of blocks that shares the most rows with the last 8. Its `others` are not among them but
+    above, or below the picture, and may be anything: each moves the mean by up to 128 / 8. 8 more are for the
+    rounding of colours.
+    """
+    row = max(0, (height - BLOCK // 2) // BLOCK)
+    others = abs(row * BLOCK - (height - BLOCK))
+    allowed = 8 + others * 128 // BLOCK
+    last = eighth.crop((0, row, eighth.width, row + 1))
+    return bool((np.abs(np.asarray(last).astype(np.int16) - 128) <= allowed).all())

@@ -1,0 +1,139 @@
+"""What each reader of ours shows of a picture: Pillow, the OpenCV that we have, and the one that Caffe has.
+
+Three decoders of different age read the pictures of a run, and do not agree on everything: on formats, on the
+orientation in EXIF data. Two readers agree where a picture has the same size for both and looks the same in
+16 x 16 pixels: no more than rounding lies between them then.
+"""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image
+
+SIDE = 16
+TOLERANCE = 2.0
+"""Grey levels between two readers, on average: rounding gives less than 1, another orientation some 50."""
+CAFFE = "seen_by_caffe"
+CAFFE_SECONDS = 60.0
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGKILL)
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture of this EXIF orientation upright."""
+
+
+class Seen(NamedTuple):
+    """A picture as one reader shows it: its size, and the picture shrunk to (16, 16, 3) uint8, BGR."""
+
+    width: int
+    height: int
+    small: np.ndarray
+
+    def agrees_with(self, other: "Seen") -> bool:
+        """True where both readers show the same picture the same way up."""
+        if (self.width, self.height) != (other.width, other.height):
+            return False
+        difference = np.abs(self.small.astype(np.int16) - other.small.astype(np.int16)).mean()
+        return bool(difference <= TOLERANCE)
+
+
+def seen(pixels: np.ndarray) -> Seen:
+    """Of pixels (H, W, 3) uint8, BGR."""
+    return Seen(
+        pixels.shape[1], pixels.shape[0], cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    )
+
+
+def orientation_of(picture: Image.Image) -> int:
+    """The EXIF orientation of an open picture, 1 to 8; 1, as it lies, where none makes sense."""
+    try:
+        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a broken directory raises errors of every type
+        return 1
+    return value if value in UPRIGHT else 1
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says."""
+    method = UPRIGHT.get(orientation_of(picture))
+    return picture if method is None else picture.transpose(method)
+
+
+def by_opencv(data: bytes) -> np.ndarray | None:
+    """Pixels (H, W, 3) uint8, BGR, as our OpenCV shows a file's bytes; None where it can't."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # sides or pixels beyond its limits
+        return None
+
+
+class CaffeReader:
+    """What convert_imageset reads pictures by, in a process of its own that may crash or hang."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def see(self, path: Path) -> Seen | str:
+        """What Caffe sees of a file, or why it sees nothing, in words that follow `Caffe's reader`.
+
+        Raises OSError where the program can't be run, or was stopped by somebody else.
+        """
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(os.fsencode(path.absolute()) + b"\0")
+            process.stdin.flush()
+        if not select.select([process.stdout], [], [], CAFFE_SECONDS)[0]:
+            self.close()
+            return f"takes more than {CAFFE_SECONDS:.0f} seconds over it"
+        line = process.stdout.readline()
+        if not line.endswith(b"\n"):
+            self._process = None
+            if -process.wait() not in CRASHES:
+                raise OSError(f"{self._program} was stopped: exit status {process.returncode}")
+            return f"crashes on it (signal {-process.returncode})"
+        if line == b"-\n":
+            return "can't decode it"
+        width, height, small = line.split()
+        pixels = np.frombuffer(bytes.fromhex(small.decode()), np.uint8)
+        return Seen(int(width), int(height), pixels.reshape(SIDE, SIDE, 3))
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            # in a session of its own, so that Ctrl-C is not taken for a crash; it ends with its input
+            self._process = subprocess.Popen(
+                [self._program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return self._process
+
+
+def caffe_program() -> str | None:
+    """Where Caffe's reader is, if Caffe is built and on the PATH."""
+    return shutil.which(CAFFE)
