@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 
 from bench.measure import Row, alternate, compare, finish, options, run_bench
-from data_prep.check_images import check_folder, report
+from data_prep.check.readers import caffe_program
+from data_prep.check.report import write_report
+from data_prep.check_images import check_folder
 from tools.processes import core_count
 from tools.program import positive_int
 
@@ -63,7 +65,8 @@ def bare_loop(folder: Path, jobs: int) -> None:
 def checked(folder: Path, jobs: int) -> None:
     """Check every file of folder as the program does, its report written."""
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        outcomes = report(check_folder(folder, None, False, jobs), folder, folder.with_name("report.csv"))
+        findings = check_folder(folder, None, False, jobs, None, caffe_program())
+        outcomes = write_report(findings, folder, folder.with_name("report.csv"))
     if set(outcomes) != {"good"}:
         raise ValueError(f"to be decoded in full the pictures must all be good: {dict(outcomes)}")
 

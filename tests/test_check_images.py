@@ -15,7 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.check_images import check_file, fix_file, grey_rows, is_plainly_good_jpeg
+from data_prep.check.finding import Finding
+from data_prep.check.jpeg import is_plainly_good_jpeg
+from data_prep.check.look import grey_rows, look_at
+from data_prep.check.readers import caffe_program
+from data_prep.check_images import check_folder
 from tools.files.picture_names import files_below
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +108,23 @@ GOOD: dict[str, bytes] = {
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "data_prep.check_images", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def check_file(path: Path) -> Finding:
+    """What the check says of one file."""
+    return look_at(path, caffe_program()).finding
+
+
+def fix(folder: Path) -> list[Finding]:
+    """What check_images --fix does to the bad files of a folder."""
+    findings = check_folder(folder, None, True, 1, None, caffe_program())
+    return [finding for finding in findings if finding is not None]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    return tmp_path / "photos"
 
 
 def fill(folder: Path) -> Path:
@@ -204,44 +225,46 @@ def test_grey_rows() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, (_, _, savable) in BAD.items() if savable])
-def test_fixed_is_good_and_shows_the_same(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
+def test_fixed_is_good_and_shows_the_same(photos: Path, name: str) -> None:
+    path, original = photos / name, photos.with_name("original")
     path.write_bytes(BAD[name][0]())
     before = path.read_bytes()
     with Image.open(path) as picture:
         shown = np.asarray(picture.convert("RGB")).astype(int)
-    os.link(path, tmp_path / "original")
-    assert fix_file(path).done == "fixed"
-    assert (tmp_path / "original").read_bytes() == before, "a hard link's data must not change"
-    (fixed,) = (other for other in tmp_path.iterdir() if other.name != "original")
+    os.link(path, original)
+    assert [finding.done for finding in fix(photos)] == ["fixed"]
+    assert original.read_bytes() == before, "a hard link's data must not change"
+    (fixed,) = files(photos)
     assert not check_file(fixed).problems
     if name not in ("palette alpha.png", "grey16.png"):
         assert np.abs(np.asarray(Image.open(fixed)).astype(int) - shown).mean() < 12
 
 
-def test_alpha_goes_over_white_and_16_bits_keep_their_tone(tmp_path: Path) -> None:
+def files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+
+
+def test_alpha_goes_over_white_and_16_bits_keep_their_tone(photos: Path) -> None:
     clear = np.zeros((20, 20, 4), np.uint8)
     clear[:, 10:] = (200, 30, 40, 255)
-    Image.fromarray(clear).save(tmp_path / "a.png")
-    fix_file(tmp_path / "a.png")
-    fixed = np.asarray(Image.open(tmp_path / "a.png"))
+    Image.fromarray(clear).save(photos / "a.png")
+    GREY16.save(photos / "g.png")
+    fix(photos)
+    fixed = np.asarray(Image.open(photos / "a.png"))
     assert (fixed[:, :10] == 255).all() and (fixed[:, 10:] == (200, 30, 40)).all()
-    GREY16.save(tmp_path / "g.png")
-    fix_file(tmp_path / "g.png")
-    assert (
-        np.asarray(Image.open(tmp_path / "g.png")) == np.asarray(photograph().convert("L"))[:, :, None]
-    ).all()
+    grey = np.asarray(photograph().convert("L"))
+    assert (np.asarray(Image.open(photos / "g.png")) == grey[:, :, None]).all()
 
 
-def test_fix_loses_nothing_where_only_the_name_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "no extension").write_bytes(WHOLE)
-    fix_file(tmp_path / "no extension")
-    assert (tmp_path / "no extension.jpg").read_bytes() == WHOLE
-    (tmp_path / "no extension").write_bytes(PNG)
-    finding = fix_file(tmp_path / "no extension")
+def test_fix_loses_nothing_where_only_the_name_is_wrong(photos: Path) -> None:
+    (photos / "no extension").write_bytes(WHOLE)
+    fix(photos)
+    assert (photos / "no extension.jpg").read_bytes() == WHOLE
+    (photos / "no extension").write_bytes(PNG)
+    (finding,) = fix(photos)
     assert finding.done == "left" and "is there already" in finding.reasons[-1]
-    assert (tmp_path / "no extension.jpg").read_bytes() == WHOLE
-    assert (tmp_path / "no extension").read_bytes() == PNG
+    assert (photos / "no extension.jpg").read_bytes() == WHOLE
+    assert (photos / "no extension").read_bytes() == PNG
 
 
 def test_report_and_status_for_any_number_of_jobs(tmp_path: Path) -> None:
@@ -283,16 +306,21 @@ def test_quarantine_overwrites_nothing(tmp_path: Path) -> None:
     assert sorted(path.read_bytes() for path in aside.iterdir()) == [b"first", b"second"]
 
 
-def test_a_class_without_a_good_picture_is_bad(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "status", "done"), [([], 1, "left"), (["--quarantine", "aside"], 0, "noted")]
+)
+def test_a_class_without_a_good_picture_is_found(
+    tmp_path: Path, options: list[str], status: int, done: str
+) -> None:
     for name in ("full", "spoilt", "none"):
         (tmp_path / "photos" / name).mkdir(parents=True)
     (tmp_path / "photos" / "full" / "a.jpg").write_bytes(WHOLE)
     (tmp_path / "photos" / "spoilt" / "a.jpg").write_bytes(b"")
-    done = run(tmp_path / "photos", "--quarantine", tmp_path / "aside")
-    assert done.returncode == 1
-    assert "none: empty: a folder without pictures [left]\n" in done.stdout
-    assert "spoilt: empty: not one picture in this folder is good [left]\n" in done.stdout
-    assert "full" not in done.stdout
+    ran = run(tmp_path / "photos", *(option if option[0] == "-" else tmp_path / option for option in options))
+    assert ran.returncode == status
+    for name in ("none", "spoilt"):
+        assert f"{name}: empty: not one picture in this folder is good [{done}]\n" in ran.stdout
+    assert "full" not in ran.stdout
 
 
 def test_files_below_nested_and_linked(tmp_path: Path) -> None:
@@ -340,7 +368,8 @@ def test_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"check_images: File too large: {path}\n" in done.stderr
     assert path.read_bytes() == before
-    assert [other.name for other in tmp_path.rglob("*") if other.is_file()] == ["a.png"]
+    left = [other.name for other in tmp_path.rglob("*") if other.is_file()]
+    assert sorted(left) == [".check_images.csv", "a.png"]
 
 
 @pytest.mark.skipif(not OXFORD_SAMPLE.is_dir(), reason="no sample of real photographs here")

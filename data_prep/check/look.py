@@ -2,6 +2,7 @@
 
 import io
 import warnings
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,8 @@ SEVERAL_IN_ONE = "MPO"
 """What Pillow calls a JPEG with further pictures behind it, as phones write; readers show the first."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
-TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+KEPT_CHUNKS = (b"tRNS", b"eXIf")
 
 
 class Look(NamedTuple):
@@ -79,11 +81,11 @@ def look_into(path: Path, data: bytes) -> Look:
     if FORMAT_OF_SUFFIX.get(path.suffix.lower()) == "JPEG" and is_plainly_good_jpeg(data):
         return Look(Finding(path), data)
     try:
-        picture: Image.Image = Image.open(io.BytesIO(without_texts(data)))
+        picture: Image.Image = Image.open(io.BytesIO(without_extras(data)))
     except UnidentifiedImageError:
         kind = kind_of(data)
         if kind:
-            reason = f"{kind}, which neither Caffe nor the check can read: convert it to JPEG"
+            reason = f"{kind}, which can't be read here: convert it to JPEG"
             return Look(Finding(path, ("unreadable",), (reason,)))
         return Look(Finding(path, ("not-image",), ("not an image, or not even its header is whole",)))
     except Exception as error:  # decoders raise errors of every type when the data is garbage
@@ -137,14 +139,19 @@ def describe(picture: Image.Image) -> str:
     return " ".join(words)
 
 
-def without_texts(data: bytes) -> bytes:
-    """A PNG without its texts and colour profile, for whose size Pillow refuses it; other data as it is."""
+def without_extras(data: bytes) -> bytes:
+    """A PNG's chunks that make its picture; data of other formats as it is.
+
+    Pillow refuses a PNG for the size of its texts, or a wrong checksum where libpng looks away.
+    """
     if not data.startswith(PNG):
         return data
     kept, at = [PNG], len(PNG)
     while at < len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] not in TEXT_CHUNKS:
+        kind = data[at + 4 : at + 8]
+        is_whole = zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end])
+        if kind[:1].isupper() or (kind in KEPT_CHUNKS and is_whole):
             kept.append(data[at:end])
         at = end
     return b"".join(kept)
@@ -161,7 +168,7 @@ def kind_of(data: bytes) -> str | None:
         return "a film"
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
         return "JPEG XL"
-    return None
+    return "TIFF of a rare kind" if data.startswith(TIFF) else None
 
 
 def grey_rows(picture: Image.Image) -> int:

@@ -1,16 +1,17 @@
-"""Save what can be saved: the same picture in three channels, upright, in a format and under a name that do."""
+"""Save what can be saved: the picture in three channels, upright, in a format and under a name that do."""
 
 import hashlib
 import io
 import os
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
 
 from data_prep.check.finding import Finding
-from data_prep.check.look import Look, format_of, look_at, look_into
+from data_prep.check.look import Look, format_of, look_at
 from data_prep.check.readers import upright
 from tools.files.picture_names import FORMAT_OF_SUFFIX, LONGEST_NAME, ROOM, shortened, trouble_with
 from tools.program import one_sentence
@@ -24,15 +25,20 @@ def looked_at(name: str, fix: bool, caffe: str | None) -> tuple[Finding, bytes] 
     """The finding on a file and its remedy, None for a good one: half a million are not worth passing on.
 
     Only looks; what is written is written by the process that asked, once, however often a cluster does this.
-    The remedy is the bytes of a good file to put in a bad one's place; none where it can't be saved.
+    The remedy is the bytes of a good file to put in a bad one's place; none where it can't be saved. Raises
+    OSError where Caffe's reader can't be run, or what is saved can't be tried on disk.
     """
-    look = look_at(Path(name), caffe)
-    if not look.finding.problems:
-        return None
-    return remedy(look) if fix else (look.finding, b"")
+    try:
+        look = look_at(Path(name), caffe)
+        if not look.finding.problems:
+            return None
+        return remedy(look, caffe) if fix else (look.finding, b"")
+    except OSError as error:
+        error.filename = error.filename or name
+        raise
 
 
-def remedy(look: Look) -> tuple[Finding, bytes]:
+def remedy(look: Look, caffe: str | None) -> tuple[Finding, bytes]:
     """The finding, with one reason more for what can't be saved, and a good file's bytes or none."""
     finding, data, picture = look
     if not data:
@@ -49,9 +55,17 @@ def remedy(look: Look) -> tuple[Finding, bytes]:
         good = encoded(three_channels(picture), wanted)
     except Exception as error:  # encoders and converters raise errors of every type
         return cannot(finding, one_sentence(error) or type(error).__name__), b""
-    if again := look_into(target, good).finding.reasons:
+    if again := reasons_against(good, target.suffix, caffe):
         return cannot(finding, f"saved anew it is bad still: {'; '.join(again)}"), b""
     return finding, good
+
+
+def reasons_against(data: bytes, suffix: str, caffe: str | None) -> tuple[str, ...]:
+    """What the check finds wrong with a file of these bytes."""
+    with TemporaryDirectory(prefix="check-") as place:
+        path = Path(place) / f"saved{suffix}"
+        path.write_bytes(data)
+        return look_at(path, caffe).finding.reasons
 
 
 def cannot(finding: Finding, why: str) -> Finding:

@@ -25,6 +25,9 @@ CAFFE = "seen_by_caffe"
 CAFFE_SECONDS = 60.0
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGKILL)
 
+# what it says of a broken file, the finding says
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,6 +73,7 @@ def orientation_of(picture: Image.Image) -> int:
 
 def upright(picture: Image.Image) -> Image.Image:
     """The picture turned as its EXIF orientation says."""
+    picture.load()  # which turns a TIFF, and takes its orientation away
     method = UPRIGHT.get(orientation_of(picture))
     return picture if method is None else picture.transpose(method)
 
