@@ -15,8 +15,17 @@ PLAIN_FRAMES = (0xC0, 0xC2)
 """Start of frame: baseline, progressive. Not every reader has arithmetic coding or lossless JPEG."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 START_OF_SCAN, APP1 = 0xDA, 0xE1
-ORIENTATION, SHORT = 0x0112, 3
-BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+ORIENTATION = 0x0112
+TEXT, SHORT, LONG, RATIONAL = 2, 3, 4, 5
+BYTES_OF_TYPE = {1: 1, TEXT: 1, SHORT: 2, LONG: 4, RATIONAL: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+READ_BY_OPENCV = {
+    **dict.fromkeys((0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x8298), (TEXT, None)),
+    **dict.fromkeys((0x0128, 0x0213, ORIENTATION), (SHORT, 1)),
+    **dict.fromkeys((0x011A, 0x011B), (RATIONAL, 1)),
+    **{0x013E: (RATIONAL, 2), 0x013F: (RATIONAL, 6), 0x0211: (RATIONAL, 3), 0x0214: (RATIONAL, 6)},
+    0x8769: (LONG, 1),
+}
+"""Type and number of values of the tags that OpenCV 4 reads: others in them cost it the orientation."""
 
 
 def is_plainly_good_jpeg(data: bytes) -> bool:
@@ -75,8 +84,8 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 def plain_orientation(payload: bytes) -> int:
     """The orientation in a segment of EXIF data, 1 to 8; 0 where there is none.
 
-    Raises an exception of some type where its first directory is not whole, or the orientation is no such
-    number.
+    Raises an exception of some type where its first directory is not whole, or not every reader takes the
+    orientation from it.
     """
     tiff = payload[6:]
     order = {b"II*\0": "<", b"MM\0*": ">"}[tiff[:4]]
@@ -86,11 +95,12 @@ def plain_orientation(payload: bytes) -> int:
     for entry in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind, values, place = struct.unpack_from(f"{order}HHII", tiff, entry)
         size = BYTES_OF_TYPE[kind] * values
-        if size > 4 and place + size > len(tiff):
-            raise ValueError("a value beyond the end")
+        wanted, number = READ_BY_OPENCV.get(tag, (kind, None))
+        if kind != wanted or number not in (None, values) or (size > 4 and place + size > len(tiff)):
+            raise ValueError("a value of another type, or beyond the end")
         if tag == ORIENTATION:
             (value,) = struct.unpack_from(f"{order}H", tiff, entry + 8)
-            if orientation or (kind, values) != (SHORT, 1) or not 1 <= value <= 8:
+            if orientation or not 1 <= value <= 8:
                 raise ValueError("an orientation that makes no sense")
             orientation = value
     return orientation
