@@ -1,12 +1,13 @@
-// seen_by_caffe     reads names of files from its input, each ended by a zero byte, and says what Caffe sees of each
+// seen_by_caffe     reads names of files from its input, each ended by a zero byte, and says what Caffe sees
+// of each
 //
-// One line a file: width, height, and the picture shrunk to 16 x 16, as 768 bytes in hexadecimal (BGR, row by row); or
+// One line a file: width, height, and the picture shrunk to 16 x 16, as 768 bytes in hexadecimal (BGR, row by
+// row); or
 // `-` where Caffe reads no picture. The pixels come from the function that convert_imageset calls.
 #include <cstdio>
 #include <iostream>
-#include <string>
-
 #include <opencv2/imgproc.hpp>
+#include <string>
 
 #include "caffe/util/io.hpp"
 
@@ -33,7 +34,9 @@ std::string seen(const std::string& file) {
 int main(int argc, char** argv) {
   if (argc > 1) {
     const std::string option = argv[1];
-    std::puts("Usage: seen_by_caffe < NAMES\nReads names of files, each ended by a zero byte; says what Caffe sees.");
+    std::puts(
+        "Usage: seen_by_caffe < NAMES\nReads names of files, each ended by a zero byte; says what Caffe "
+        "sees.");
     return option == "--help" || option == "-h" ? 0 : 2;
   }
   std::string file;
