@@ -15,16 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.files.prototxt import read_net, read_prototxt
-from tools.fill_prototxt import (
-    Data,
-    classifier,
-    exact_batch,
-    fill_net,
-    freeze_all_but_last,
-    main,
-    read_classes,
-    scale_schedule,
-)
+from tools.files.prototxt_comments import with_comments
+from tools.fill_prototxt import Batches, Pictures, fill_net, main, read_classes, scale_schedule
+from tools.network.batches import shared, test_batches
+from tools.network.structure import classifier, freeze_all_but_last
+from tools.snapshots import pictures_a_step
 
 ROOT = Path(__file__).parent.parent
 VGG16 = ROOT / "prototxt" / "vgg16"
@@ -35,7 +30,7 @@ name: "small"
 layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
   transform_param { crop_size: 6 mirror: true } data_param { source: "?" batch_size: 5 backend: LMDB } }
 layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
-  transform_param { crop_size: 6 } data_param { source: "?" batch_size: 6 backend: LMDB } }
+  transform_param { crop_size: 6 } data_param { source: "?" batch_size: 7 backend: LMDB } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
 layer { name: "prelu" type: "PReLU" bottom: "conv" top: "conv" }
@@ -97,17 +92,74 @@ def filled_solver(path: Path) -> caffe_pb2.SolverParameter:
     return solver
 
 
-@given(images=st.integers(1, 5000), wanted=st.integers(1, 400))
-def test_exact_batch_is_the_largest_divisor_not_above(images, wanted) -> None:
-    assert exact_batch(images, wanted) == max(n for n in range(1, wanted + 1) if images % n == 0)
+@given(effective=st.integers(1, 600), gpus=st.integers(0, 8), most=st.integers(1, 128))
+def test_every_gpu_gets_an_equal_part_and_no_more_than_it_takes(effective, gpus, most) -> None:
+    workers = max(1, gpus)
+    if effective % workers:
+        with pytest.raises(ValueError, match=f"{effective} pictures a step can't be shared evenly by {gpus}"):
+            shared(effective, gpus, most)
+        return
+    batch, iter_size = shared(effective, gpus, most)
+    assert batch * iter_size * workers == effective and batch <= most
+    part = effective // workers
+    assert not [larger for larger in range(batch + 1, min(most, part) + 1) if part % larger == 0]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "said"),
+    [
+        (0, (64, 2), "64 x iter_size 2 = 128"),
+        (1, (64, 2), "64 x iter_size 2 = 128"),
+        (2, (64, 1), "64 x 2 GPUs = 128"),
+        (4, (32, 1), "32 x 4 GPUs = 128"),
+        (8, (16, 1), "16 x 8 GPUs = 128"),
+    ],
+)
+def test_the_articles_128_a_step(inputs, capsys, gpus, given, said) -> None:
+    assert shared(128, gpus, 64) == given
+    net = inputs / "net" / "train_val.prototxt"
+    net.write_text(SMALL_NET.replace("batch_size: 5", "batch_size: 64"))
+    assert main(arguments(inputs, "--effective-batch=128", f"--gpus={gpus}")) == 0
+    assert f"pictures a step: {said}, " in capsys.readouterr().out
+    solver = filled_solver(inputs / "out" / "prototxt" / "solver.prototxt")
+    assert (data_batch(solver.net), solver.iter_size) == given
+    assert pictures_a_step(solver, gpus) == said
+    last = filled_solver(inputs / "out" / "prototxt" / "solver_last.prototxt")
+    assert pictures_a_step(last, gpus) == said
+
+
+def data_batch(path: str) -> int:
+    return read_net(Path(path)).layer[0].data_param.batch_size
+
+
+def test_three_gpus_cannot_share_128(inputs, capsys) -> None:
+    assert main(arguments(inputs, "--effective-batch=128", "--gpus=3")) == 1
+    assert capsys.readouterr().err == (
+        "fill_prototxt: 128 pictures a step can't be shared evenly by 3 GPUs: take 126 or 129 a step "
+        "(EFFECTIVE_BATCH), or 2 of the GPUs\n"
+    )
+    assert not (inputs / "out").exists()
+
+
+@given(images=st.integers(1, 5000), batch=st.integers(1, 400))
+def test_a_test_sees_every_image_once_in_the_batch_asked_for(images, batch) -> None:
+    if images >= batch and images % batch:
+        with pytest.raises(ValueError, match=f"{images} validation images are no multiple of .* {batch}"):
+            test_batches(images, batch)
+        return
+    size, count = test_batches(images, batch)
+    assert size * count == images and size == min(batch, images)
+
+
+test_batches.__test__ = False
 
 
 def test_the_articles_values() -> None:
     """52 x 4005 is the number of validation images, and the solver has the article's figures."""
-    data = Data(Path("/t"), Path("/v"), Path("/m"), classes=680, val_images=208260)
-    net, test_iter = fill_net(read_net(VGG16 / "train_val.prototxt"), data)
+    pictures = Pictures(Path("/t"), Path("/v"), Path("/m"), classes=680, val_images=208260)
+    net, iter_size, test_iter = fill_net(read_net(VGG16 / "train_val.prototxt"), pictures, Batches())
     solver = filled_solver(VGG16 / "solver.prototxt")
-    assert [test_iter] == list(solver.test_iter) == [4005]
+    assert [test_iter] == list(solver.test_iter) == [4005] and iter_size is None
     batches = [layer.data_param.batch_size for layer in net.layer if layer.type == "Data"]
     assert batches == [64, 52]
     assert [layer.transform_param.crop_size for layer in net.layer if layer.type == "Data"] == [224, 224]
@@ -134,10 +186,12 @@ def test_the_schedule_keeps_its_shape() -> None:
 
 
 def test_everything_is_filled_in(inputs, capsys) -> None:
-    options = ("--max-iter=10", "--base-lr=0.25", "--seed=7", "--solver-mode=CPU", "--train-batch=4")
+    options = ["--max-iter=10", "--base-lr=0.25", "--seed=7", "--solver-mode=CPU", "--train-batch=4"]
+    options.append("--test-batch=3")
     assert main(arguments(inputs, *options)) == 0
     out = inputs / "out" / "prototxt"
-    assert capsys.readouterr().out == f"{out}: 3 classes, 21 validation images = 3 x test_iter 7\n"
+    said = "3 classes, pictures a step: 4, 21 validation images = 3 x test_iter 7"
+    assert capsys.readouterr().out == f"{out}: {said}\n"
     net = read_net(out / "train_val.prototxt")
     for layer, source, batch in zip(net.layer[:2], ("train_lmdb", "val_lmdb"), (4, 3), strict=True):
         assert layer.data_param.source == str(inputs / source)
@@ -262,3 +316,118 @@ def test_as_a_program(inputs) -> None:
         "train_val_last.prototxt",
     ]
     text_format.Parse((inputs / "out/prototxt/train_val.prototxt").read_text(), caffe_pb2.NetParameter())
+
+
+def test_a_test_batch_that_does_not_divide_is_refused(inputs, capsys) -> None:
+    assert main(arguments(inputs, "--test-batch=6")) == 1
+    assert capsys.readouterr().err == (
+        "fill_prototxt: 21 validation images are no multiple of the test batch, 6: `python -m "
+        "data_prep.split --test-batch 6` deals them out so that they are; or take --test-batch 3\n"
+    )
+    assert not (inputs / "out").exists()
+
+
+def test_fewer_validation_images_than_a_batch_are_one_batch(inputs, capsys) -> None:
+    assert main(arguments(inputs, "--test-batch=50")) == 0
+    said = "21 validation images = 21 x test_iter 1, fewer than the test batch of 50"
+    assert capsys.readouterr().out.endswith(f", {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("train_val", "batch_size: 7", "batch_size: 0", "the network's test batch is 0"),
+        ("train_val", "batch_size: 5", "", "the network's training batch is 0"),
+        (
+            "train_val",
+            "crop_size: 6 mirror",
+            "crop_size: 9 mirror",
+            "crops of 9x9, .*train_lmdb holds .* of 8x8",
+        ),
+        ("solver", 'net: "', 'train_net: "', "solver.prototxt has train_net: a solver here has one network"),
+        ("solver", 'net: "', 'test_net: "t" net: "', "has test_net: "),
+        ("solver", "test_interval: 50", "", "solver.prototxt needs a test_interval above 0"),
+        ("solver", "max_iter: 100", "", "solver.prototxt needs a max_iter above 0"),
+    ],
+)
+def test_what_caffe_would_abort_on(inputs, capsys, file, old, new, said) -> None:
+    path = inputs / "net" / f"{file}.prototxt"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert main(arguments(inputs)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fill_prototxt: ") and error.count("\n") == 1
+    assert re.search(said, error)
+    assert not (inputs / "out").exists()
+
+
+def test_labels_of_other_classes(inputs, capsys) -> None:
+    assert main(arguments(inputs, classes=2)) == 1
+    assert capsys.readouterr().err == (
+        f"fill_prototxt: {inputs}/train_lmdb holds label 2, but 2 classes have the labels 0 to 1: python -m "
+        "data_prep.rename_classes numbers them\n"
+    )
+
+
+def test_the_mean_of_other_pictures(inputs, capsys) -> None:
+    blob = caffe_pb2.BlobProto(num=1, channels=3, height=8, width=9, data=[100.0] * 216)
+    (inputs / "other.binaryproto").write_bytes(blob.SerializeToString())
+    mean = inputs / "other.binaryproto"
+    assert main(arguments(inputs, mean=mean)) == 1
+    assert capsys.readouterr().err == (
+        f"fill_prototxt: {inputs}/train_lmdb holds pictures of 8x8 with 3 channels, {mean} is the mean of "
+        "pictures of 9x8 with 3 channels: make it of these (tools/make_mean.sh)\n"
+    )
+
+
+def test_frozen_layers_keep_their_running_statistics(inputs) -> None:
+    """Caffe trains the last layer of a network with BatchNorm: mean and variance stay as they were."""
+    normed = 'layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }\n'
+    text = SMALL_NET.replace('layer { name: "prelu"', normed + 'layer { name: "prelu"')
+    (inputs / "net" / "train_val.prototxt").write_text(text)
+    assert main(arguments(inputs, "--max-iter=4", "--seed=1", "--solver-mode=CPU")) == 0
+    caffe.set_mode_cpu()
+    for variant, moves in (("_last", False), ("", True)):
+        solver = caffe.get_solver(str(inputs / "out" / "prototxt" / f"solver{variant}.prototxt"))
+        for blob, value in zip(solver.net.params["bn"], (0.5, 2, 1), strict=True):
+            blob.data[...] = value
+        before = [blob.data.copy() for blob in solver.net.params["bn"]]
+        solver.step(3)
+        moved = any(
+            (old != blob.data).any() for old, blob in zip(before, solver.net.params["bn"], strict=True)
+        )
+        assert moved == moves
+
+
+def test_comments_survive(inputs) -> None:
+    net = SMALL_NET.replace('layer { name: "conv"', '# why a conv\nlayer { name: "conv" # and its name\n')
+    net = f"# on the whole\n{net}\n# at the end\n"
+    (inputs / "net" / "train_val.prototxt").write_text(net)
+    solver = SMALL_SOLVER.replace("base_lr: 0.1", "\n# how fast\nbase_lr: 0.1")
+    (inputs / "net" / "solver.prototxt").write_text(solver)
+    assert main(arguments(inputs)) == 0
+    lines = (inputs / "out" / "prototxt" / "train_val.prototxt").read_text().splitlines()
+    assert lines[1] == "# on the whole" and lines[-1] == "# at the end"
+    assert lines[lines.index("# why a conv") + 1] == "layer {"
+    assert lines[lines.index("  # and its name") + 1] == '  name: "conv"'
+    lines = (inputs / "out" / "prototxt" / "solver.prototxt").read_text().splitlines()
+    assert lines[lines.index("# how fast") + 1] == "base_lr: 0.1"
+
+
+@pytest.mark.parametrize("network", ["vgg16", "demo", "demo/pretraining"])
+def test_every_comment_of_our_own_files_survives_and_changes_nothing(network) -> None:
+    for path, message in (("train_val", caffe_pb2.NetParameter()), ("solver", caffe_pb2.SolverParameter())):
+        original = (ROOT / "prototxt" / network / f"{path}.prototxt").read_text()
+        text_format.Parse(original, message)
+        printed = with_comments(text_format.MessageToString(message), original)
+        assert text_format.Parse(printed, type(message)()) == message
+        comments = re.findall(r"#.*", original)
+        assert len(comments) >= 1 and sorted(re.findall(r"#.*", printed)) == sorted(comments)
+
+
+@given(st.text(alphabet='{}<>:#"\\\n ab0'), st.text(alphabet='{}<>:#"\\\n ab0'))
+def test_no_comment_changes_what_is_printed(original, name) -> None:
+    message = caffe_pb2.NetParameter(name=name)
+    message.layer.add(name="#", type='"{')
+    printed = text_format.MessageToString(message)
+    assert text_format.Parse(with_comments(printed, original), caffe_pb2.NetParameter()) == message

@@ -10,8 +10,6 @@ import pytest
 from caffe.proto import caffe_pb2
 
 from bench.gpu_check.__main__ import parse_losses, parse_tests, parse_time
-from tools.files.prototxt import read_net
-from tools.fill_prototxt import Data, fill_net
 from tools.snapshots import pictures_a_step
 
 ROOT = Path(__file__).parent.parent
@@ -86,15 +84,6 @@ def test_run_all_passes_gpus_on() -> None:
     assert finetune.endswith("--gpu 0,1,2")
     plan = run("./run_all.sh", "--dry-run", "--gpu", "none", "--keep-batch").stdout
     assert "--gpu" not in plan and "--share-batch" not in plan and "--solver-mode CPU" in plan
-
-
-def test_the_effective_batch_stays_the_articles() -> None:
-    net = read_net(ROOT / "prototxt" / "vgg16" / "train_val.prototxt")
-    here = Path("x")
-    filled, _ = fill_net(net, Data(here, here, here, 680, 208260, share_batch=2))
-    assert [layer.data_param.batch_size for layer in filled.layer if layer.type == "Data"] == [32, 52]
-    with pytest.raises(ValueError, match="batch of 64 can't be shared by 3 GPUs"):
-        fill_net(net, Data(here, here, here, 680, 208260, share_batch=3))
 
 
 def test_pictures_a_step() -> None:

@@ -14,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tools.files.prototxt import read_net
-from tools.rename_blobs import main, own_blobs
+from tools.network.own_blobs import own_blobs
+from tools.rename_blobs import main
 
 PROTOTXT = Path(__file__).parent.parent / "prototxt"
 SHAPE = (2, 3, 5, 4)
@@ -231,6 +232,45 @@ def test_vggs_own_file_gives_the_deploy_file_of_this_project(tmp_path, capsys) -
     assert list(made.layer[0].input_param.shape[0].dim) == [10, 3, 224, 224]
     made.layer[0].input_param.shape[0].dim[0] = 1  # VGG's file feeds 10 crops at once
     assert made == ours
+
+
+@pytest.mark.parametrize("network", ["vgg16", "demo"])
+def test_the_printed_deploy_file_upgraded_and_renamed_is_ours(network, tmp_path, capsys) -> None:
+    """Section 3 as the article tells it: Caffe upgrades the old file, then each layer gets its blob."""
+    printed, made = PROTOTXT / network / "as_printed" / "deploy.prototxt", tmp_path / "deploy.prototxt"
+    raw = text_format.Parse(printed.read_text(), caffe_pb2.NetParameter())
+    assert raw.layers and not raw.layer and list(raw.input) == ["data"]
+    in_place = [one.name for one in raw.layers if list(one.bottom) == list(one.top)]
+    assert {"relu6", "drop6", "relu7", "drop7"} <= set(in_place)
+    assert main([str(printed), str(made)]) == 0
+    first, *renamed, last = capsys.readouterr().out.splitlines()
+    assert first == f"{printed}: of Caffe's old format, upgraded by upgrade_net_proto_text"
+    assert [line.partition(":")[0] for line in renamed] == in_place
+    assert "relu7: fc7 -> fc7_relu7" in renamed and "drop7: fc7 -> fc7_drop7" in renamed
+    assert last == f"{made}: {len(in_place)} layers worked in place and have blobs of their own now"
+    assert read_net(made) == read_net(PROTOTXT / network / "deploy.prototxt")
+
+
+@pytest.mark.parametrize("network", ["vgg16", "demo"])
+def test_the_printed_train_val_upgraded_is_ours(network, tmp_path) -> None:
+    """By Caffe's own tool, run as the article's reader would run it."""
+    printed, made = PROTOTXT / network / "as_printed" / "train_val.prototxt", tmp_path / "train_val.prototxt"
+    raw = text_format.Parse(printed.read_text(), caffe_pb2.NetParameter())
+    (last,) = (one for one in raw.layers if one.name == "fc8_magic")
+    assert (list(last.blobs_lr), list(last.weight_decay)) == ([10, 20], [1, 0])
+    kinds = {raw.layers[0].LayerType.Name(one.type) for one in raw.layers}
+    assert {"DATA", "INNER_PRODUCT", "SOFTMAX_LOSS", "ACCURACY"} <= kinds
+    subprocess.run(["upgrade_net_proto_text", printed, made], check=True, capture_output=True)
+    ours = read_net(PROTOTXT / network / "train_val.prototxt")
+    assert text_format.Parse(made.read_text(), caffe_pb2.NetParameter()) == ours
+
+
+def test_vggs_file_is_the_printed_one(tmp_path) -> None:
+    """The file that is shipped, beside VGG's drawn up from its paper; VGG's feeds 10 crops at once."""
+    drawn_up = text_format.Parse(vgg16_in_the_old_format(), caffe_pb2.NetParameter())
+    drawn_up.input_dim[0] = 1
+    shipped = (PROTOTXT / "vgg16" / "as_printed" / "deploy.prototxt").read_text()
+    assert text_format.Parse(shipped, caffe_pb2.NetParameter()) == drawn_up
 
 
 def test_training_and_deploy_files_describe_one_network() -> None:

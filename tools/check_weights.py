@@ -17,10 +17,9 @@ from google.protobuf import text_format
 from tools.files.caffemodel import FourAxes, Shape, Shapes, stored_shapes
 from tools.files.image_lmdb import entries, open_lmdb, picture_of
 from tools.files.prototxt import Layer, Net, last_words, read_net
-from tools.fill_prototxt import classifier
+from tools.network.structure import classifier, test_phase
 from tools.processes import sigint_held_back, spawned_pool
 from tools.program import run_program
-from tools.rename_blobs import test_phase
 
 
 def without_data(net: Net) -> Net:

@@ -8,20 +8,15 @@ OUT/as_printed.prototxt  the article's snippet taken literally: drop7 reads fc7,
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.files.prototxt import Net, read_net, write_prototxt
-from tools.program import one_sentence
-from tools.rename_blobs import own_blobs
+from tools.network.own_blobs import own_blobs
+from tools.network.structure import copy_of
+from tools.program import run_program
 
 IN_PLACE = ("ReLU", "Dropout")
-
-
-def copy_of(net: Net) -> Net:
-    """A network of its own with the same contents."""
-    new = type(net)()
-    new.CopyFrom(net)
-    return new
 
 
 def in_place(net: Net) -> Net:
@@ -51,30 +46,32 @@ def as_printed(net: Net) -> Net:
     return new
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the program; returns its exit status."""
+def write_wirings(source: Path, folder: Path) -> None:
+    """Write the three into the folder. Raises ValueError for a network that hasn't these layers; OSError."""
+    net, _ = own_blobs(read_net(source))
+    variants = {"own": net, "in_place": in_place(net), "as_printed": as_printed(net)}
+    for name, variant in variants.items():
+        why = f"{source.name}, ReLU and dropout wired {name.replace('_', ' ')} (tools.wirings)"
+        write_prototxt(folder / f"{name}.prototxt", variant, why)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.wirings",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description=__doc__,
         epilog="example: python -m tools.wirings prototxt/vgg16/deploy.prototxt work/wirings",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="IN", type=Path, help="deploy prototxt, of any of Caffe's formats")
     parser.add_argument("output", metavar="OUT", type=Path, help="folder to write to")
-    args = parser.parse_args(argv)
-    try:
-        net, _ = own_blobs(read_net(args.input))
-        variants = {"own": net, "in_place": in_place(net), "as_printed": as_printed(net)}
-        args.output.mkdir(parents=True, exist_ok=True)
-        for name, variant in variants.items():
-            why = f"{args.input.name}, ReLU and dropout wired {name.replace('_', ' ')} (tools.wirings)"
-            write_prototxt(args.output / f"{name}.prototxt", variant, why)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"wirings: {one_sentence(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; the exit status."""
+    arguments = build_parser().parse_args(argv)
+    return run_program("wirings", lambda: write_wirings(arguments.input, arguments.output))
 
 
 if __name__ == "__main__":

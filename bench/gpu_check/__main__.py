@@ -316,7 +316,7 @@ def data_share(plan: Plan) -> list[str]:
             sys.executable, "-m", "tools.fill_prototxt", "--net", str(plan.network), "--out", str(prototxt),
             "--train-lmdb", str(lmdb / "train_lmdb"), "--val-lmdb", str(lmdb / "val_lmdb"),
             "--mean", str(lmdb / "mean.binaryproto"), "--classes", str(plan.work / "classes.csv"),
-            "--train-batch", str(plan.batches[-1]),
+            "--train-batch", str(plan.batches[-1]), "--test-batch", "1",
         ],
     )  # fmt: skip
     model = prototxt / "train_val.prototxt"

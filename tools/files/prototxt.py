@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from tools.files.prototxt_comments import with_comments
 from tools.program import written_beside
 
 Net = Any  # caffe_pb2.NetParameter: protobuf makes the class when Caffe is built
@@ -89,10 +90,23 @@ def read_message(path: Path, message: Message, what: str) -> None:
         raise ValueError(f"{path} is not {what}, or not a whole one") from error
 
 
-def write_prototxt(path: Path, message: Message, why: str) -> None:
-    """Write protobuf text with `why` as its first line, whole or not at all. Raises OSError."""
+def write_prototxt(path: Path, message: Message, why: str, made_of: Path | None = None) -> None:
+    """Write protobuf text with `why` as its first line, whole or not at all. Raises OSError.
+
+    `made_of` is the file that the message was read from, whose comments are kept.
+    """
+    text = text_format.MessageToString(message)
+    if made_of is not None:
+        text = with_comments(text, made_of.read_text(encoding="utf-8", errors="backslashreplace"))
     with written_beside(path) as part:
-        part.write_text(f"# {why}\n{text_format.MessageToString(message)}", encoding="utf-8")
+        part.write_text(f"# {why}\n{text}", encoding="utf-8")
+
+
+def is_old_format(path: Path) -> bool:
+    """Whether Caffe upgrades this network: it has `layers` or `input`. Raises what read_net raises."""
+    net = caffe_messages().NetParameter()
+    read_prototxt(path, net)
+    return bool(net.layers or net.input)
 
 
 def read_net(path: Path) -> Net:
