@@ -46,7 +46,7 @@ fi
 if stage augment "Section 4, data augmentation: $NUM_WANTED pictures a class"; then
     step makes "$AUGMENTED" from "$CHECKED" by \
         python -m data_prep.augment "$AUGMENTED" --from "$CHECKED" --num-wanted "$NUM_WANTED" \
-        --engine "$AUGMENT_ENGINE" --seed "$SEED"
+        --engine "$AUGMENT_ENGINE" --interpolation "$INTERPOLATION" --stretch "$STRETCH" --seed "$SEED"
 fi
 
 # Section 5: 60 % to train, 40 % to validate; 256 x 256 in the LMDB, of which training takes a crop of 224
@@ -57,7 +57,7 @@ fi
 if stage split "Section 5, split into train and val"; then
     step makes "$LISTS" from "$CLASSES" by \
         python -m data_prep.split "$CLASSES" --out "$LISTS" --train-share "$TRAIN_SHARE" --seed "$SEED" \
-        $(if_yes --copies-anywhere "$COPIES_ANYWHERE")
+        $(if_set --test-batch "$TEST_BATCH") $(if_yes --copies-anywhere "$COPIES_ANYWHERE")
 fi
 if stage lmdb "Section 5, pictures to LMDB, $RESIZE x $RESIZE"; then
     step makes "$LMDB/train_lmdb" "$LMDB/val_lmdb" from "$LISTS" by \
@@ -71,8 +71,8 @@ fi
 # Section 3: in the stock file ReLU and dropout overwrite blob fc7; renamed, each layer has a blob to read.
 # Section 5: the last layer is new (fc8_magic), at 10 times the rate; batches of 64, in tests of 52
 if stage prototxt "Section 3, a blob for every layer; section 5, train_val.prototxt, solver.prototxt"; then
-    step writes "$DEPLOY" from "prototxt/$NETWORK/deploy.prototxt" by \
-        python -m tools.rename_blobs "prototxt/$NETWORK/deploy.prototxt" "$DEPLOY"
+    step writes "$DEPLOY" from "$(stock_deploy)" by \
+        python -m tools.rename_blobs "$(stock_deploy)" "$DEPLOY"
     if fine_tunes; then
         step writes "$TRAINING" from $(train_prototxt) "$CLASS_NAMES" "$LMDB/val_lmdb" by \
             python -m tools.fill_prototxt --net "prototxt/$NETWORK" --out "$TRAINING" \

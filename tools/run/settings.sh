@@ -24,7 +24,7 @@ setting MIN_PICTURES     2            number    # a class with fewer good pictur
 setting NUM_WANTED       800          number    # the article fills every class up to 800: no class outweighs others
 setting AUGMENT_ENGINE   keras        "keras|opencv|keras3"
 setting INTERPOLATION    nearest      "nearest|bilinear"  # Keras of 2017 took the nearest pixel
-setting STRETCH          yes          "yes|no"  # its save_to_dir stretched each copy to the full range of grey
+setting STRETCH          yes          "yes|no"  # its save_to_dir made each copy's brightest value 255
 
 # Section 5, fine-tuning
 setting TRAIN_SHARE      0.6          share     # the article: 60 % to train, 40 % to validate, in each class

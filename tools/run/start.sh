@@ -49,12 +49,22 @@ if_set() { [[ -z $2 ]] || echo "$1 $2"; } # OPTION VALUE: both, where there is a
 
 if_yes() { [[ $2 != yes ]] || echo "$1"; } # OPTION yes|no
 
+# stock_deploy: the network's deploy file as its authors wrote it, ReLU and dropout in place
+stock_deploy() {
+    local file
+    for file in "prototxt/$NETWORK"/{as_printed/,}deploy.prototxt; do [[ ! -f $file ]] || break; done
+    echo "$file"
+}
+
 train_prototxt() { echo "prototxt/$NETWORK/train_val.prototxt prototxt/$NETWORK/solver.prototxt"; }
 
 solver_mode() { if [[ $GPUS == none ]]; then echo CPU; else echo GPU; fi; }
 
+gpu_count() { if [[ $GPUS == none ]]; then echo 0; else wc -w <<<"${GPUS//,/ }"; fi; }
+
 solver_options() { # of the profile and this machine
-    echo "--solver-mode $(solver_mode) $(if_set --max-iter "$MAX_ITER") $(if_set --base-lr "$BASE_LR")"
+    echo "--solver-mode $(solver_mode) --gpus $(gpu_count) $(if_set --effective-batch "$EFFECTIVE_BATCH")" \
+        "$(if_set --test-batch "$TEST_BATCH") $(if_set --max-iter "$MAX_ITER") $(if_set --base-lr "$BASE_LR")"
 }
 
 # ready_caffe: its programs in reach, and GPUS: 0,1 or none. Caffe itself is asked, it knows what it was built for
