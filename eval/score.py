@@ -40,6 +40,7 @@ from eval.rank.recipe import (
     l2_normalise,
     rank,
     rerank_by_mean_subtraction,
+    rerank_in_place,
     similarities,
 )
 from tools.processes import core_count
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 PROGRAM = "eval.score"
 STAGE = "scores.part"
 EXPANSIONS = ("none", "average", "linear")
-RERANKINGS = ("none", "mean-subtraction")
+RERANKINGS = ("none", "mean-subtraction", "mean-subtraction-in-place")
 
 
 @dataclass(frozen=True)
@@ -326,6 +327,8 @@ def rankings(layer: str, descriptors: Descriptors, settings: Settings) -> Iterat
             final = ranking
             if reranking == "mean-subtraction":
                 final = rerank_by_mean_subtraction(queries, database, ranking, settings.rerank_top)
+            elif reranking == "mean-subtraction-in-place":
+                final = rerank_in_place(queries, database, settings.rerank_top)
             yield Result(
                 folder_name(layer, descriptors.label, expansion, reranking, settings),
                 {
@@ -422,7 +425,9 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         choices=RERANKINGS,
         metavar="HOW",
         default=["none"],
-        help="none, mean-subtraction: rank the best answers again less their mean (default: none)",
+        help="none; mean-subtraction: rank the best answers again less their mean; "
+        "mean-subtraction-in-place: as the code of the article's author does it, which changes the database "
+        "with every query (default: none)",
     )
     add(
         "--rerank-top",

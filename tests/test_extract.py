@@ -65,6 +65,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "gt").mkdir()
     for query, (picture, box) in QUERIES.items():
         (folder / "gt" / f"{query}_query.txt").write_text(f"{picture} {box}\n")
+    (folder / "gt xywh").mkdir()
+    (folder / "gt xywh" / "c_1_query.txt").write_text("oxc1_p00 10.5 20.4 30.5 35.4\n")
     return folder
 
 
@@ -181,6 +183,21 @@ def test_queries_by_hand(made, features) -> None:
     wanted = by_hand(made, [first, second])
     for layer in LAYERS:
         np.testing.assert_allclose(found[f"queries/{layer}"], wanted[layer], rtol=1e-4, atol=1e-3)
+
+
+def test_queries_cut_as_the_published_code_cuts_them(made) -> None:
+    """x1 y1 x2 y2 taken for x y width height: img[y : y + h, x : x + w], each of the four rounded."""
+    out = made / "xywh.h5"
+    assert main(arguments(made, out=out, gt=made / "gt xywh")) == 0
+    plain = contents(out)
+    assert main(arguments(made, "--boxes", "xywh", out=out, gt=made / "gt xywh")) == 0
+    found = contents(out)
+    cut = cv2.imread(str(made / "jpg" / "p00.JPG"))[20 : 20 + 35, 11 : 11 + 31]
+    wanted = by_hand(made, [cut])
+    for layer in LAYERS:
+        np.testing.assert_allclose(found[f"queries/{layer}"], wanted[layer], rtol=1e-4, atol=1e-3)
+        assert (found[f"database/{layer}"] == plain[f"database/{layer}"]).all()
+    assert (found["queries/fc6"] != plain["queries/fc6"]).any()
 
 
 def test_attributes(made, features) -> None:

@@ -257,7 +257,7 @@ def outputs(x):
 @given(maps(smallest_side=3))
 def test_shapes_and_finite(x):
     for name, vector in outputs(x).items():
-        assert vector.shape == ((2 if name == "rmac_concat" else 1) * len(x),), name
+        assert vector.shape == ((2 if name in ("rmac_concat", "rmac_published") else 1) * len(x),), name
         assert vector.dtype == np.float32, name
         assert np.isfinite(vector).all(), name
 
@@ -409,3 +409,20 @@ def test_crow_weighted_is_each_cells_part_of_crow() -> None:
     got = pooling.crow_weighted(feature_map)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert got.sum() == pytest.approx(pooling.crow(feature_map).sum(), rel=1e-5)
+
+
+@settings(max_examples=50)
+@given(maps(smallest_side=2))
+def test_rmac_as_published_against_loops(x):
+    """Regions from x to x + side - 1, where Python's slices end before the last."""
+    channels, height, width = x.shape
+    expected = [0.0] * channels
+    for top, left, side in pooling.rmac_regions(height, width):
+        for channel in range(channels):
+            expected[channel] += max(
+                float(x[channel, row, column])
+                for row in range(top, top + max(side - 1, 1))
+                for column in range(left, left + max(side - 1, 1))
+            )
+    expected += [float(channel.max()) for channel in x]
+    close(pooling.rmac_published(x), expected)

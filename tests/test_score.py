@@ -27,6 +27,7 @@ from eval.rank.recipe import (
     l2_normalise,
     rank,
     rerank_by_mean_subtraction,
+    rerank_in_place,
     similarities,
 )
 from eval.score import main
@@ -483,3 +484,51 @@ def test_the_recipe_is_its_three_steps() -> None:
     expected = whitened / np.linalg.norm(whitened, axis=1, keepdims=True)
     assert np.allclose(np.abs(describe(X, whitening, 4)), np.abs(expected), atol=1e-5)
     assert np.allclose(describe(X), unit)
+
+
+def published_reranking(query: list[float], database: list[list[float]], top: int) -> list[int]:
+    """fc_retrieval/src/brute.py's steps, row by row; changes `database`."""
+
+    def unit(row: list[float]) -> list[float]:
+        length = sum(value * value for value in row) ** 0.5
+        return [value / length for value in row] if length else row
+
+    def by_cosine(row: list[float], others: list[list[float]]) -> list[int]:
+        scores = [round(sum(a * b for a, b in zip(row, other, strict=True)), 12) for other in others]
+        return sorted(range(len(others)), key=lambda i: (-scores[i], i))
+
+    answers = by_cosine(query, database)
+    for place in range(1, top):
+        other = list(database[answers[place]])
+        for d, value in enumerate(other):
+            database[0][d] += value
+    mean = [value / top for value in database[0]]
+    for i in range(top):
+        database[i][:] = unit([value - m for value, m in zip(database[i], mean, strict=True)])
+    moved = unit([value - m for value, m in zip(query, mean, strict=True)])
+    order = by_cosine(moved, database[:top])
+    return [answers[i] for i in order] + answers[top:]
+
+
+@given(
+    vectors=hnp.arrays(np.float64, st.tuples(st.integers(8, 20), st.just(4)), elements=st.integers(-9, 9)),
+    top=st.integers(1, 5),
+)
+def test_reranking_as_published_against_its_steps(vectors: np.ndarray, top: int) -> None:
+    rows = l2_normalise(vectors + np.arange(len(vectors))[:, None] / 7)
+    queries, database = rows[:3], rows[3:]
+    before = database.copy()
+    held = database.tolist()
+    expected = [published_reranking(query, held, top) for query in queries.tolist()]
+    assert rerank_in_place(queries, database, top).tolist() == expected
+    assert (database == before).all()
+
+
+def test_reranking_as_published_by_the_program(scene: Scene) -> None:
+    row = scene.rows("--layers", "fc6", "--dims", "none", "--rerank", "mean-subtraction-in-place")[0]
+    assert row["ranks"] == "fc6/none+mean-subtraction-in-place-10"
+    order = sorted(range(len(scene.names)), key=scene.names.__getitem__)
+    database = l2_normalise(scene.database["fc6"][order])
+    rankings = rerank_in_place(l2_normalise(scene.asked["fc6"]), database, 10)
+    for query, ranking in zip(scene.queries, rankings, strict=True):
+        assert scene.ranking(row, query) == [scene.names[order[i]] for i in ranking]

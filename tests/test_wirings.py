@@ -34,6 +34,7 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.nd
         net.blobs["data"].data[...] = data
         net.forward()
         found[file.stem] = {name: blob.data.copy() for name, blob in net.blobs.items()}
+    found["weights of fc8"] = [blob.data.copy() for blob in net.params["fc8"]]
     return found
 
 
@@ -56,6 +57,8 @@ def test_as_printed_it_is_another_network(blobs) -> None:
     np.testing.assert_array_equal(printed["fc7_drop7"], own["fc7"])
     np.testing.assert_array_equal(printed["fc7_relu7"], own["fc7_relu7"])
     assert np.abs(printed["fc8"] - own["fc8"]).max() > 0.1
+    weights, bias = (blob.reshape(-1, 20) if blob.ndim > 1 else blob for blob in blobs["weights of fc8"])
+    np.testing.assert_allclose(printed["fc8"], own["fc7"] @ weights.T + bias, rtol=1e-4, atol=1e-4)
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,8 @@
 OUT/own.prototxt         in sequence, a blob for each (tools.rename_blobs)
 OUT/in_place.prototxt    as the stock files have it: relu7 and drop7 overwrite blob fc7
 OUT/as_printed.prototxt  the article's snippet taken literally: drop7 reads fc7, not fc7_relu7, so that the
-                         network behind it has no ReLU there and is another one
+                         network behind it has no ReLU there and is another one. The article's author
+                         published a network that is wired so, with fc7 fed past ReLU 6
 """
 
 import argparse

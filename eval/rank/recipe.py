@@ -107,7 +107,7 @@ def expansion_weights(kind: str, top: int) -> Floats:
     """Weights (top,) of the best answers in an expanded query, the query's own weight being 1.
 
     'average': all 1 (Chum et al., Total Recall, ICCV 2007). 'linear': 1 for the best, falling by 1/top at
-    each rank (the evaluation code of the article's author).
+    each rank (the evaluation code of the article's author; the one of his R-MAC adds a plain sum, 'average').
     """
     if kind == "average":
         return np.ones(top)
@@ -139,3 +139,26 @@ def rerank_by_mean_subtraction(queries: Floats, database: Floats, ranking: Ranki
         scores = similarities(l2_normalise((query - mean)[np.newaxis]), l2_normalise(best - mean))
         order[:top] = order[:top][rank(scores)[0]]
     return reranked
+
+
+def rerank_in_place(queries: Floats, database: Floats, top: int) -> Ranking:
+    """Rank everything, then the first `top` again, as the code of the article's author does: (Q, N).
+
+    It means what rerank_by_mean_subtraction does, and does something else (fc_retrieval/src/brute.py, where
+    it is switched on). The mean is that of the database's row 0 and the answers 2 to top. It is subtracted
+    from the database's rows 0 to top - 1, not from the answers, and the k-th answer's new place is given by
+    the similarity of row k. The sum is taken in row 0 itself and the rows are overwritten, each scaled to
+    length 1, so that every query changes the database for the next.
+    """
+    database = database.copy()
+    rankings = []
+    for query in queries:
+        order = rank(similarities(query[np.newaxis], database))[0]
+        for row in order[1:top]:
+            database[0] += database[row]
+        mean = database[0] / top
+        database[:top] = l2_normalise(database[:top] - mean)
+        scores = similarities(l2_normalise((query - mean)[np.newaxis]), database[:top])
+        order[:top] = order[:top][rank(scores)[0]]
+        rankings.append(order)
+    return np.stack(rankings)
