@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The article as a script: which VGG16 layer to use for image retrieval, and what fine-tuning gains
-# (Yong Yuan, 2017), on BVLC Caffe. A stage is a section of the article; a step says what it makes, from what,
-# by which command. `./run_all.sh --dry-run` prints the commands, to paste after `source .caffe/env.sh`.
-# Capitals are settings of the profile (profiles/, tools/run/settings.sh), or the names just below.
+# The article as a script: which VGG16 layer to use for image retrieval, and what fine-tuning gains (Yong
+# Yuan, 2017), on BVLC Caffe. A stage is a section of it; a step says what it makes, from what, by which command.
+# Capitals are the profile's settings (profiles/, tools/run/settings.sh) or the names below. --dry-run prints
+# the commands, ready to paste after `source .caffe/env.sh`.
 # shellcheck disable=SC1090,SC2046,SC2086,SC2153,SC2154 # lists are meant as words; profiles have settings
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/tools/run/start.sh"
@@ -45,8 +45,9 @@ if stage check "Section 4, data augmentation: find the pictures that Caffe would
 fi
 if stage augment "Section 4, data augmentation: $NUM_WANTED pictures a class"; then
     step makes "$AUGMENTED" from "$CHECKED" by \
-        python -m data_prep.augment "$AUGMENTED" --from "$CHECKED" --num-wanted "$NUM_WANTED" \
-        --engine "$AUGMENT_ENGINE" --interpolation "$INTERPOLATION" --stretch "$STRETCH" --seed "$SEED"
+        python -m data_prep.augment "$AUGMENTED" --from "$CHECKED" --min-pictures "$MIN_PICTURES" \
+        --num-wanted "$NUM_WANTED" --engine "$AUGMENT_ENGINE" --interpolation "$INTERPOLATION" \
+        --stretch "$STRETCH" --seed "$SEED"
 fi
 
 # Section 5: 60 % to train, 40 % to validate; 256 x 256 in the LMDB, of which training takes a crop of 224
@@ -103,6 +104,7 @@ if stage score "Sections 1 and 6, whitening, ranking, mAP by compute_ap"; then
         step makes "$RANKS/$model" from "$FEATURES/$model.h5" "$GROUND_TRUTH" by \
             python -m eval.score "$FEATURES/$model.h5" --gt "$GROUND_TRUTH" --dims $DIMS --out "$RANKS/$model"
     done
+    if [[ $AS_PUBLISHED == yes ]]; then source tools/run/recipes/as_published.sh; fi
 fi
 if stage representations "Section 2, SUM, AVE, MAX, MOP-CNN, CroW, R-MAC; what the claims need"; then
     source tools/run/recipes/representations.sh
@@ -116,5 +118,4 @@ if stage report "The report: the run as one page to look at"; then
 fi
 end_stage
 summary
-exit
-}
+exit; }

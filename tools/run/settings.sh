@@ -39,6 +39,7 @@ setting KEEP_SNAPSHOTS   3            number    # the newest so many; VGG16's ta
 
 # Section 1 and 6, features and scores
 setting LAYERS           ""           words     # empty: the network's own
+setting AS_PUBLISHED     no           "yes|no"  # beside the tables, what the author's code does and his text doesn't say
 setting DIMS             "128 full none" dims   # PCA to the article's 128; to all that there are; without
 
 # Section 2, representations of a whole map; empty: the network's own
