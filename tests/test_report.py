@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from string import Formatter
 
 import cv2
 import numpy as np
@@ -12,13 +13,18 @@ from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page
-from small_run import BUILDINGS, SmallRun
+from small_run import BUILDINGS, NETWORK, ROOT, SmallRun
 
 from eval.files.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
+from eval.report.page import make_sections, page
+from eval.report.page_pictures import Pictures
 from eval.report.rankings import RECALLS, chosen, places, precision_at_recall, verdict
+from eval.report.run_folder import Run
 from eval.report.tables_section import bars_of
+from eval.report.words import CHINESE, Language
 from eval.results.grid import Grid
+from eval.results.words import english
 
 pytest_plugins = ("small_run",)
 PATIENCE = 120_000
@@ -112,13 +118,14 @@ def test_representations_and_claims_are_there(opened: tuple[Page, list[str]], sm
 def test_a_table_of_many_figures_has_a_bar_a_row() -> None:
     headings = ["PCA to 32", "no PCA"]
     few = Grid(3, headings, [("fc6", [(0.2, None), (0.3, None)]), ("fc7", [(None, None), (0.1, None)])])
-    assert [bar[:2] for bar in bars_of(few)] == [
+    assert [(english(bar[0]), bar[1]) for bar in bars_of(few)] == [
         ("fc6, PCA to 32", 0.2),
         ("fc6, no PCA", 0.3),
         ("fc7, no PCA", 0.1),
     ]
     many = Grid(3, headings, few.rows * 10)
-    assert bars_of(many) == [("fc6, no PCA", 0.3, None), ("fc7, no PCA", 0.1, None)] * 10
+    best = [(english(label), *figures) for label, *figures in bars_of(many)]
+    assert best == [("fc6, no PCA", 0.3, None), ("fc7, no PCA", 0.1, None)] * 10
 
 
 def test_answers_and_frames_are_the_ranked_lists(opened: tuple[Page, list[str]], small_run: SmallRun) -> None:
@@ -193,6 +200,40 @@ def test_it_prints_every_section(browser: Browser, report: Path) -> None:
     assert page.pdf()[:5] == b"%PDF-"
 
 
+def test_the_chinese_page_is_the_same_in_chinese(browser: Browser, report: Path) -> None:
+    page, wrong = open_page(browser, report)
+    page.get_by_role("link", name="中文").click()
+    assert page.locator("html").get_attribute("lang") == "zh" and wrong == []
+    assert page.locator("#answer h2").inner_text() == "结论"
+    images = page.evaluate("[...document.images].map(image => image.getAttribute('src'))")
+    page.get_by_role("link", name="English").click()
+    assert page.evaluate("[...document.images].map(image => image.getAttribute('src'))") == images
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_everything_is_said_in_chinese(small_run: SmallRun, tmp_path: Path, begun: bool) -> None:
+    run = Run(small_run.work, small_run.images, small_run.gt, NETWORK, ROOT / "profiles" / "demo")
+    claims = run.claims["claims"]
+    if begun:
+        (tmp_path / "work").mkdir()
+        run = Run(tmp_path / "work")
+    chinese = Language("zh")
+    page(make_sections(run, Pictures(tmp_path / "img")), chinese)
+    data = {value for claim in claims for value in claim.values() if isinstance(value, str)}
+    data |= {*run.database, "pool5", "fc6", "fc6_relu6", "fc7", "fc7_relu7"}
+    assert {
+        words for words in chinese.unknown - data if not re.fullmatch(r"[\w ,]*\d+ x \d+|.*up to \d+", words)
+    } == set()
+
+
+def test_translations_have_the_same_values() -> None:
+    for words, translated in json.loads(CHINESE.read_text(encoding="utf-8")).items():
+        named = [
+            sorted(name for _, name, _, _ in Formatter().parse(one) if name) for one in (words, translated)
+        ]
+        assert set(named[0]) == set(named[1]), words
+
+
 def test_what_is_left_of_a_picture_cut_short_is_shown(opened: tuple[Page, list[str]]) -> None:
     page, _ = opened
     rows = page.locator("table.broken tbody tr")
@@ -254,7 +295,7 @@ def test_a_run_that_has_only_begun_has_a_report_too(browser: Browser, tmp_path: 
         ({"results/table1.json": "{"}, "table1.json is not JSON"),
         (
             {"results/table1.json": '{"rows": [{}]}'},
-            "table1.json is not a table of eval.tables: it lacks 'label'",
+            "table1.json is not a table of eval.tables: it lacks 'layer'",
         ),
         ({"results/table3.json": '{"rows": 3}'}, "table3.json is not a table of eval.tables"),
         (

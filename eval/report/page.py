@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from eval.report.data_section import data_section
 from eval.report.maps_section import maps_section
@@ -57,9 +57,11 @@ def make_sections(run: Run, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def breakable(name: str) -> Markup:
-    """A file's or a class's name that a line may break after its slashes and underscores, nowhere else."""
-    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(name))))
+def breakable(name: str, after: str = "/_") -> Markup:
+    """A file's or a class's name that a line may break after these characters, nowhere else."""
+    return Markup("").join(
+        part + Markup("<wbr>") if part and part in after else part for part in re.split(f"([{after}])", name)
+    )
 
 
 def page(sections: dict[str, Any], language: Language) -> str:

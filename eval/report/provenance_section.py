@@ -16,6 +16,7 @@ import h5py
 
 from eval.report.run_folder import Run
 from eval.results.article import MODELS
+from eval.results.words import Text, text
 from tools.program import sha256_of
 
 PACKAGES = (
@@ -112,12 +113,14 @@ def _said_by(*command: str) -> str:
     return done.stdout.strip().removeprefix("caffe version ")
 
 
-def duration(seconds: int) -> str:
+def duration(seconds: int) -> Text:
     """A time as people say it: 41 s, 5 min 3 s, 2 h 10 min."""
     if seconds < 60:
-        return f"{seconds} s" if seconds else "less than 1 s"
+        return text("{seconds} s", seconds=seconds) if seconds else text("less than 1 s")
     minutes, rest = divmod(seconds, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 60:
+        return text("{minutes} min {seconds} s", minutes=minutes, seconds=rest)
+    return text("{hours} h {minutes} min", hours=minutes // 60, minutes=minutes % 60)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class QueryShown:
 class QueriesSection:
     """How single queries were answered, at one layer and dimension."""
 
-    setting: str
+    setting: Words
     ap: Illustration
     precision_recall: Illustration
     choice: list[Choice]
@@ -79,7 +79,7 @@ def queries_section(run: Run, pictures: Pictures) -> QueriesSection | None:
     drawn = pictures.figure("ap_by_query", figures.ap_by_query(ap), "Average precision of each query")
     ranks = {model: run.ranks(model) / row.ranks for model, row in rows.items()}
     return QueriesSection(
-        setting=f"{first.layer}, {dimension(first.pca, first.dim)}",
+        setting=text("{row}, {column}", row=first.layer, column=dimension(first.pca, first.dim)),
         ap=Illustration(drawn, _ap_caption(ap)),
         precision_recall=_precision_recall(run, pictures, ranks),
         choice=chosen(ap),

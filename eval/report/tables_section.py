@@ -9,10 +9,10 @@ from eval.report.page_pictures import Illustration, Pictures
 from eval.report.run_folder import Run
 from eval.report.words import percent
 from eval.results.grid import Grid, grid_of, reading
-from eval.results.words import Text, Words, from_json, text
+from eval.results.words import Text, Words, english, from_json, text
 
 MOST_BARS = 24
-Bar = tuple[str, float, float | None]
+Bar = tuple[Words, float, float | None]
 """Label, this run's mAP, the article's."""
 
 
@@ -42,7 +42,7 @@ def table(run: Run, pictures: Pictures, number: int) -> Table | None:
     bars = bars_of(grid)
     figure = None
     if bars:
-        drawing = figures.against_article(bars)
+        drawing = figures.against_article([(english(label), ours, theirs) for label, ours, theirs in bars])
         shown = pictures.figure(
             f"table{number}", drawing, text("The figures of Table {number}", number=number)
         )
@@ -95,7 +95,11 @@ def bars_of(grid: Grid) -> list[Bar]:
     """A bar for every figure of a table; in one with many figures, for the best of each row."""
     every = [
         [
-            (f"{label}, {heading}" if len(grid.headings) > 1 else label, ours, theirs)
+            (
+                text("{row}, {column}", row=label, column=heading) if len(grid.headings) > 1 else label,
+                ours,
+                theirs,
+            )
             for heading, (ours, theirs) in zip(grid.headings, cells, strict=True)
             if ours is not None
         ]

@@ -37,7 +37,7 @@ TERMS = {
         "share. Kept to the full dimension, it also raises directions that hold nothing but noise.",
         Markup(
             "<i>y</i> = Λ<sub><i>D</i></sub><sup>−½</sup> <i>U<sub>D</sub></i><sup>T</sup> "
-            "(<i>x</i> − <i>μ</i>), with ‖<i>x</i>‖ = 1 before, ‖<i>y</i>‖ = 1 after"
+            "(<i>x</i> − <i>μ</i>) ∕ ‖ · ‖, &nbsp; ‖<i>x</i>‖ = 1"
         ),
         "Jégou and Chum, ECCV 2012",
         "https://doi.org/10.1007/978-3-642-33709-3_55",

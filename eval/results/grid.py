@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.results.article import place_of
+from eval.results.words import Words, text
 
 NAMES = {"pretrained": "pre-trained", "finetuned": "fine-tuned"}
 Figures = tuple[float | None, float | None]
@@ -18,8 +19,8 @@ class Grid:
     """A table of mAP figures: columns' headings, and a row of figures for each label."""
 
     number: int
-    headings: list[str]
-    rows: list[tuple[str, list[Figures]]]
+    headings: list[Words]
+    rows: list[tuple[Words, list[Figures]]]
 
 
 @contextmanager
@@ -40,39 +41,42 @@ def grid_of(table: Mapping[str, Any], number: int) -> Grid:
 
 def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
     """Tables 1 and 2: a row for each layer of a model."""
-    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    rows: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in table["rows"]:
-        named = [NAMES.get(str(row[key]), str(row[key])) for key in ("layer", "model") if key in row]
-        rows.setdefault(", ".join(named), {})[row["label"]] = row
-    headings: dict[str, str] = {}
+        rows.setdefault((row["layer"], row.get("model", "")), {})[row["label"]] = row
+    headings: dict[str, Words] = {}
     for row in sorted(table["rows"], key=lambda row: (place_of(row["label"]), -(row["dim"] or 0))):
         headings.setdefault(row["label"], _heading(row["label"], row["dim"]))
     cells = [
-        (name, [(row["map"], row["article"]) if row else (None, None) for row in map(of.get, headings)])
-        for name, of in rows.items()
+        (
+            text("{layer}, {model}", layer=layer, model=text(NAMES.get(model, model))) if model else layer,
+            [(row["map"], row["article"]) if row else (None, None) for row in map(of.get, headings)],
+        )
+        for (layer, model), of in rows.items()
     ]
     return Grid(number, list(headings.values()), cells)
 
 
-def _heading(label: str, dim: int | None) -> str:
+def _heading(label: str, dim: int | None) -> Words:
     """A column of Tables 1 and 2: what was asked for, and what came of it in the widest row."""
     return dimension(label != "none", dim or label)
 
 
-def dimension(pca: bool, dim: int | str) -> str:
+def dimension(pca: bool, dim: int | str) -> Words:
     """How many dimensions, and by PCA or as they are."""
-    return f"PCA to {dim}" if pca else f"{dim}, no PCA"
+    return text("PCA to {dim}", dim=dim) if pca else text("{dim}, no PCA", dim=dim)
 
 
 def _grid_of_representations(table: Mapping[str, Any]) -> Grid:
     """Table 3: a row for each representation, a column for each dimension, plain and expanded."""
-    columns: dict[tuple[str, bool], str] = {}
+    columns: dict[tuple[str, bool], Words] = {}
     for row in table["rows"]:
         for figure in row["figures"]:
             expanded = figure["query_expansion"] != "none"
-            heading = "no PCA" if figure["label"] == "none" else f"PCA to {figure['label']}"
-            columns[figure["label"], expanded] = heading + (", QE" if expanded else "")
-    rows = []
+            plain = dimension(True, figure["label"]) if figure["label"] != "none" else text("no PCA")
+            heading = text("{column}, QE", column=plain) if expanded else plain
+            columns[figure["label"], expanded] = heading
+    rows: list[tuple[Words, list[Figures]]] = []
     for row in table["rows"]:
         ours = {(one["label"], one["query_expansion"] != "none"): one for one in row["figures"]}
         cells: list[Figures] = [(ours[key]["map"] if key in ours else None, None) for key in columns]

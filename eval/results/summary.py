@@ -37,15 +37,15 @@ def summary(work: Path, more: Sequence[str] = ()) -> str:
 
 def _table(grid: Grid) -> Iterator[str]:
     """A heading, and a line a row: figures in %, the article's in parentheses."""
-    rows = [(label, [_cell(cell) for cell in cells]) for label, cells in grid.rows]
+    rows = [(english(label), [_cell(cell) for cell in cells]) for label, cells in grid.rows]
+    headings = [english(heading) for heading in grid.headings]
     width = max(len(label) for label, _ in rows)
     heading = f"Table {grid.number}, mAP in % (the article's)"
     width = max(width + len(INDENT), len(heading))
     columns = [
-        max(len(heading), *(len(cells[place]) for _, cells in rows))
-        for place, heading in enumerate(grid.headings)
+        max(len(heading), *(len(cells[place]) for _, cells in rows)) for place, heading in enumerate(headings)
     ]
-    for label, cells in [(heading, grid.headings), *((INDENT + label, cells) for label, cells in rows)]:
+    for label, cells in [(heading, headings), *((INDENT + label, cells) for label, cells in rows)]:
         shown = (cell.rjust(size) for cell, size in zip(cells, columns, strict=True))
         yield "   ".join([label.ljust(width), *shown]).rstrip()
 
