@@ -22,8 +22,9 @@ def fetched() -> Path:
     if not ARCHIVE.is_file():
         ARCHIVE.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-        command += ["--dest", str(ARCHIVE.parent), "keras==2.0.4"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command += ["--retries", "1", "--timeout", "10", "--dest", str(ARCHIVE.parent), "-r", "/dev/stdin"]
+        wanted = f"keras==2.0.4 --hash=sha256:{SHA256}"
+        done = subprocess.run(command, input=wanted, capture_output=True, text=True, check=False)
         if done.returncode or not ARCHIVE.is_file():
             pytest.skip("the source package of Keras 2.0.4 can't be had from a package index here")
     assert hashlib.sha256(ARCHIVE.read_bytes()).hexdigest() == SHA256

@@ -114,6 +114,21 @@ def test_same_bytes_for_any_number_of_jobs(tmp_path: Path, engine: str) -> None:
     assert contents(one)["x/aug_a.jpg_0.jpg"] != contents(one)["y/aug_a.jpg_0.jpg"]
 
 
+def test_interpolation_and_stretch_are_the_users(tmp_path: Path) -> None:
+    """Each option changes the copies, and no copy of a dark picture is bright unless asked."""
+    made = {}
+    for interpolation in ("nearest", "bilinear"):
+        for stretch in ("yes", "no"):
+            folder = make_classes(tmp_path / interpolation / stretch, {"x": ["a.png"]})
+            cv2.imwrite(str(folder / "x" / "a.png"), photograph() // 3)
+            options = ("--interpolation", interpolation, "--stretch", stretch, "--num-wanted", 3, "--jobs", 1)
+            assert run(folder, *options).returncode == 0
+            copy = cv2.imread(str(folder / "x" / "aug_a.png_1.jpg"))
+            assert (copy.max() > 240) == (stretch == "yes")
+            made[interpolation, stretch] = copy.tobytes()
+    assert len(set(made.values())) == 4
+
+
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_and_run_again_it_completes(tmp_path: Path, sent: int) -> None:
     whole = make_classes(tmp_path / "whole", {"x": ["a.jpg", "b.jpg"]})

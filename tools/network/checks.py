@@ -8,7 +8,7 @@ from tools.files.mean_file import read_mean_image
 from tools.files.prototxt import Net, Solver
 from tools.network.structure import data_layer
 
-SAMPLED = 500
+SAMPLED = 5000
 """Pictures of a database that are looked at before training, evenly spread."""
 
 
