@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import caffe
@@ -75,15 +76,31 @@ def test_run_all_without_that_gpu(tmp_path) -> None:
     assert done.stderr == "run_all: --gpu takes numbers such as 0,1, or none, not one (see --help)\n"
 
 
-def test_run_all_passes_gpus_on() -> None:
-    plan = run("./run_all.sh", "--dry-run", "--gpu", "0,1,2", "--keep-batch").stdout.splitlines()
+@pytest.mark.parametrize(("gpus", "count", "mode"), [("0,3", 2, "GPU"), ("1", 1, "GPU"), ("none", 0, "CPU")])
+def test_run_all_passes_gpus_on(gpus, count, mode, tmp_path) -> None:
+    """The plan of a machine that has them: without Caffe nobody can say that it has none."""
+    nowhere = str(tmp_path / "no caffe")
+    plan = run(
+        "./run_all.sh", "--dry-run", "--profile", "article", "--gpu", gpus, CAFFE_PREFIX=nowhere
+    ).stdout
     fill, finetune = (
-        next(line for line in plan if name in line) for name in ("fill_prototxt", "finetune.sh")
+        next(line.split() for line in plan.splitlines() if name in line)
+        for name in ("fill_prototxt", "tools/finetune.sh")
     )
-    assert fill.endswith("--solver-mode GPU --share-batch 3") or "--solver-mode GPU --share-batch 3 " in fill
-    assert finetune.endswith("--gpu 0,1,2")
-    plan = run("./run_all.sh", "--dry-run", "--gpu", "none", "--keep-batch").stdout
-    assert "--gpu" not in plan and "--share-batch" not in plan and "--solver-mode CPU" in plan
+    options = dict(pairwise(fill))
+    assert (options["--solver-mode"], options["--gpus"]) == (mode, str(count))
+    assert options["--effective-batch"] == "128"
+    assert finetune[-2:] == ["--gpu", gpus]
+
+
+def test_gpus_that_cannot_share_a_step_are_refused_before_anything(tmp_path) -> None:
+    nowhere, options = str(tmp_path / "no caffe"), ("--profile", "article", "--gpu", "0,1,2")
+    one_sentence(
+        run("./run_all.sh", "--dry-run", *options, CAFFE_PREFIX=nowhere),
+        "run_all: 3 GPUs (0,1,2) can't share EFFECTIVE_BATCH=128 pictures a step evenly: ",
+    )
+    plan = run("./run_all.sh", "--dry-run", "--table", "1", *options, CAFFE_PREFIX=nowhere)
+    assert plan.returncode == 0, "nothing is trained"
 
 
 def test_pictures_a_step() -> None:

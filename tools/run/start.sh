@@ -67,12 +67,21 @@ solver_options() { # of the profile and this machine
         "$(if_set --test-batch "$TEST_BATCH") $(if_set --max-iter "$MAX_ITER") $(if_set --base-lr "$BASE_LR")"
 }
 
+check_batch() { # all GPUs take as many pictures: said here, not after hours by tools.fill_prototxt
+    local count
+    count=$(gpu_count)
+    if fine_tunes && [[ -n $EFFECTIVE_BATCH ]] && ((count > 1 && EFFECTIVE_BATCH % count)); then
+        die "$count GPUs ($GPUS) can't share EFFECTIVE_BATCH=$EFFECTIVE_BATCH pictures a step evenly: take fewer by --gpu"
+    fi
+}
+
 # ready_caffe: its programs in reach, and GPUS: 0,1 or none. Caffe itself is asked, it knows what it was built for
 ready_caffe() {
     local problem
     if [[ ! -f $CAFFE_PREFIX/env.sh ]]; then
         [[ $dry_run == yes ]] || die "Caffe is not built yet: ./run_all.sh --only setup"
         GPUS=${gpus:-none}
+        check_batch
         echo "# Caffe is not built yet, so it can't say which GPUs there are: printed for $GPUS"
         return
     fi
@@ -83,6 +92,7 @@ ready_caffe() {
     if [[ -n $gpus && $gpus != none ]]; then
         problem=$(caffe_gpus "$gpus" 2>&1) || die "-${problem#caffe: }" # --gpu, as it is called here
     fi
+    check_batch
     [[ $dry_run == yes ]] || check_room
     echo "# OpenBLAS kernel: ${CAFFE_BLAS_CORE:-${OPENBLAS_CORETYPE:-} (yours)}; GPUs: $GPUS"
 }
