@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.files.scores import read_scores
-from eval.results import table_of_layers, table_of_representations
+from eval.results import as_published, table_of_layers, table_of_representations
 from eval.results.article import Article, article
 from eval.results.comparable import comparability
 from eval.results.summary import summary
@@ -29,20 +29,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             files = {"pretrained": options.pretrained, "finetuned": options.finetuned}
             given = {model: path for model, path in files.items() if path}
-            write_layers(options.table, given, options.out, options.data_note)
+            write_layers(options.table, given, options.out, options.data_note, options.as_published)
 
     return run_program(PROGRAM, run)
 
 
-def write_layers(table: int, files: Mapping[str, Path], out: Path, data_note: str | None) -> None:
-    """Write Table 1 or 2 of these models' scores.json, and print it. Raises ValueError or OSError."""
+def write_layers(
+    table: int, files: Mapping[str, Path], out: Path, data_note: str | None, ranks: Path | None
+) -> None:
+    """Write Table 1 or 2 of these models' scores.json, and print it. Raises ValueError or OSError.
+
+    With `ranks`, a second block has what is scored there as the author's published code does it.
+    """
     scores = {model: read_scores(path) for model, path in files.items()}
     cells = table_of_layers.cells_of(article(), table, scores)
     comparable = comparability(article(), scores.values(), data_note)
     remarks = [*measured_on(article(), data_note), *table_of_layers.remarks_on(article(), table, cells)]
-    made = table_of_layers.as_json(table, cells, comparable, remarks)
+    habits = as_published.habits_of(ranks, cells) if ranks else []
+    block = as_published.rows_of(habits, of_models=table == 2)
+    made = table_of_layers.as_json(table, cells, comparable, remarks, block)
     markdown = table_of_layers.as_markdown(article(), table, cells, comparable, remarks)
-    write(out, table, made, table_of_layers.rows_of(table, cells), markdown)
+    if habits:
+        markdown += "\n" + as_published.as_markdown(article(), cells, habits, of_models=table == 2)
+    own = [row | {"habit": None} for row in table_of_layers.rows_of(table, cells)]
+    write(out, table, made, [*own, *block], markdown)
 
 
 def write_representations(files: Sequence[Path], out: Path, data_note: str | None) -> None:
@@ -108,6 +118,12 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         metavar="JSON",
         help="scores.json of every set of representations, for Table 3",
+    )
+    add(
+        "--as-published",
+        type=Path,
+        metavar="DIR",
+        help="in Tables 1 and 2 a second block, of DIR/as_published_*: what the author's published code does",
     )
     add("--out", type=Path, metavar="DIR", help="where the table goes")
     add("--next", action="append", default=[], metavar="LINE", help="a line for --summary's end")

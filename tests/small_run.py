@@ -172,7 +172,14 @@ def write_features_and_ranks(
 def write_tables(run: SmallRun, models: Iterable[str]) -> None:
     """Tables 1 and 2, as the stage tables makes them."""
     scores = [part for model in models for part in (f"--{model}", run.work / "ranks" / model / "scores.json")]
-    rest = ["--out", run.work / "results", "--data-note", "Drawn blocks."]
+    rest = [
+        "--out",
+        run.work / "results",
+        "--data-note",
+        "Drawn blocks.",
+        "--as-published",
+        run.work / "ranks",
+    ]
     run_program(eval.tables.main, ["--table", 1, *scores[:2], *rest])
     if len(scores) > 2:
         run_program(eval.tables.main, ["--table", 2, *scores, *rest])
@@ -224,6 +231,16 @@ def write_results(
     write_weights(weights["finetuned"], 0 if finetune_mode == "last" else 1, last_seed=1)
     for model, path in weights.items():
         write_features_and_ranks(run, model, path, layers, dims)
+    published = [
+        "--out",
+        work / "ranks" / "as_published_pretrained_reranked",
+        "--gt",
+        run.gt,
+        "--dims",
+        *dims,
+    ]
+    reranked = ["--rerank", "mean-subtraction-in-place"]
+    run_program(eval.score.main, [work / "features" / "pretrained.h5"], published, reranked)
     write_tables(run, weights)
     write_representations(work)
     keep_maps(run, weights)

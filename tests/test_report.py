@@ -97,6 +97,21 @@ def test_its_tables_say_what_the_json_says(opened: tuple[Page, list[str]], small
         assert shown == [[f"{100 * row['map']:.2f}", f"{100 * row['article']:.2f}"] for row in rows]
 
 
+def test_what_his_code_does_is_a_table_of_its_own(
+    opened: tuple[Page, list[str]], small_run: SmallRun
+) -> None:
+    page, _ = opened
+    made = json.loads((small_run.work / "results" / "table1.json").read_text())
+    rows = page.locator("table[data-table='1b'] tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == [
+        f"{layer}, {way}"
+        for layer in ("fc7_relu7", "fc7", "fc6_relu6", "fc6")
+        for way in ("as the text says", "re-ranked in place")
+    ]
+    shown = re.findall(r"([\d.]+)\s%", "\n".join(row for row in rows if "re-ranked" in row))
+    assert shown == [f"{100 * row['map']:.2f}" for row in made["as_published"]]
+
+
 def test_representations_and_claims_are_there(opened: tuple[Page, list[str]], small_run: SmallRun) -> None:
     page, _ = opened
     results = small_run.work / "results"

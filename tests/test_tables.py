@@ -156,7 +156,8 @@ def test_what_was_not_scored_is_blank_and_what_else_was_is_added(tmp_path: Path)
     assert {r["map"] for r in made} == {0.25, None}
     frame = list(csv.DictReader((tmp_path / "results/table1.csv").open(newline="")))
     assert [{name: value or None for name, value in row.items()} for row in frame] == [
-        {name: None if value is None else str(value) for name, value in row.items()} for row in made
+        {name: None if value is None else str(value) for name, value in row.items()} | {"habit": None}
+        for row in made
     ]
 
 
@@ -207,6 +208,51 @@ def test_the_last_layer_alone_leaves_fc6_as_it_was(tmp_path: Path) -> None:
     finetuned.write_text(finetuned.read_text().replace('"ap": {"a_1": 0.5}', '"ap": {"a_1": 0.6}'))
     assert tables(tmp_path, "--table", "2", *files) == 0
     assert "as it was" not in (tmp_path / "results/table2.md").read_text()
+
+
+def test_the_published_codes_habits_are_a_second_block(tmp_path: Path) -> None:
+    pretrained, finetuned = scores(tmp_path / "p.json"), scores(tmp_path / "f.json", lift=0.25)
+    lifts = {("pretrained", "boxes"): 0.01, ("pretrained", "all"): 0.02, ("finetuned", "all"): 0.27}
+    for (model, habit), lift in lifts.items():
+        folder = tmp_path / "ranks" / f"as_published_{model}_{habit}"
+        folder.mkdir(parents=True)
+        path = scores(folder / "scores.json", lift=lift)
+        kept = [row for row in json.loads(path.read_text())["rows"] if row["map"] < 0.9]
+        reranked = "mean-subtraction-in-place" if habit == "all" else "none"
+        path.write_text(json.dumps({"rows": [row | {"rerank": reranked} for row in kept]}))
+    options = ["--as-published", str(tmp_path / "ranks"), "--pretrained", str(pretrained)]
+    assert tables(tmp_path, "--table", "2", *options, "--finetuned", str(finetuned)) == 0
+    block = (
+        (tmp_path / "results/table2.md").read_text().partition("## As the author's published code runs it")[2]
+    )
+    assert cells(block)[2:] == [
+        ["fc6, pretrained", "article", "45.90 %"],
+        ["", "as the text says", "0.00 %"],
+        ["", "box as x, y, width, height", "1.00 %"],
+        ["", "all three", "2.00 %"],
+        ["fc6, finetuned", "article", "60.20 %"],
+        ["", "as the text says", "25.00 %"],
+        ["", "all three", "27.00 %"],
+    ]
+    made = json.loads((tmp_path / "results/table2.json").read_text())["as_published"]
+    assert [(row["model"], row["habit"], row["map"]) for row in made] == [
+        ("pretrained", "boxes", 0.01),
+        ("pretrained", "all", 0.02),
+        ("finetuned", "all", 0.27),
+    ]
+    assert tables(tmp_path, "--table", "1", *options) == 0
+    block = (tmp_path / "results/table1.md").read_text().partition("## As the author's")[2]
+    assert [line[0] for line in cells(block)[2:] if line[0]] == ["fc7_relu7", "fc7", "fc6_relu6", "fc6"]
+    frame = list(csv.DictReader((tmp_path / "results/table1.csv").open(newline="")))
+    assert {row["habit"] for row in frame} == {"", "boxes", "all"} and len(frame) == 36
+
+
+def test_no_block_where_nothing_of_it_was_scored(tmp_path: Path) -> None:
+    (tmp_path / "ranks").mkdir()
+    options = ["--as-published", str(tmp_path / "ranks"), "--pretrained", str(scores(tmp_path / "p.json"))]
+    assert tables(tmp_path, "--table", "1", *options) == 0
+    assert "published code" not in (tmp_path / "results/table1.md").read_text()
+    assert "as_published" not in json.loads((tmp_path / "results/table1.json").read_text())
 
 
 def test_another_setting_stands_for_table_2s(tmp_path: Path) -> None:

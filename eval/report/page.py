@@ -18,6 +18,7 @@ from eval.report.tables_section import claims, table
 from eval.report.terms import TERMS
 from eval.report.training_section import training_section
 from eval.report.words import LANGUAGES, Language, percent
+from eval.results import as_published
 from eval.results.grid import NAMES
 from tools.program import folder_beside, write_text
 
@@ -85,5 +86,11 @@ def page(sections: dict[str, Any], language: Language) -> str:
     }
     environment.globals |= {"_": language.say, "_html": html}
     return environment.get_template("report.html").render(
-        sections, language=language.code, pages=INDEX, terms=TERMS, names=NAMES, steps=sections["run"].steps
+        sections,
+        language=language.code,
+        pages=INDEX,
+        terms=TERMS,
+        names=NAMES,
+        published=as_published,
+        steps=sections["run"].steps,
     )

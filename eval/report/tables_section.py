@@ -8,7 +8,7 @@ from eval.report import figures
 from eval.report.page_pictures import Illustration, Pictures
 from eval.report.run_folder import Run
 from eval.report.words import percent
-from eval.results.grid import Grid, grid_of, reading
+from eval.results.grid import Grid, grid_of, grid_of_habits, reading
 from eval.results.words import Text, Words, english, from_json, text
 
 MOST_BARS = 24
@@ -21,6 +21,8 @@ class Table:
     """One of the article's tables with what is said of it."""
 
     grid: Grid
+    habits: Grid | None
+    """Tables 1 and 2 as the author's published code runs them, where that was scored."""
     figure: Illustration | None
     remarks: list[Words]
     comparable: bool | None
@@ -37,7 +39,7 @@ def table(run: Run, pictures: Pictures, number: int) -> Table | None:
     if made is None:
         return None
     with reading("a table of eval.tables", run.work / "results" / f"table{number}.json"):
-        grid = grid_of(made, number)
+        grid, habits = grid_of(made, number), grid_of_habits(made)
         compared, remarks = from_json(made.get("compared", "")), from_json(made.get("remarks", []))
     bars = bars_of(grid)
     figure = None
@@ -49,6 +51,7 @@ def table(run: Run, pictures: Pictures, number: int) -> Table | None:
         figure = Illustration(shown, _caption(grid, bars))
     return Table(
         grid,
+        habits,
         figure,
         remarks,
         made.get("comparable"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.results.article import place_of
+from eval.results.as_published import AS_TOLD, HABITS
 from eval.results.words import Words, text
 
 NAMES = {"pretrained": "pre-trained", "finetuned": "fine-tuned"}
@@ -39,6 +40,36 @@ def grid_of(table: Mapping[str, Any], number: int) -> Grid:
     return _grid_of_representations(table) if number == 3 else _grid_of_layers(table, number)
 
 
+def grid_of_habits(table: Mapping[str, Any]) -> Grid | None:
+    """The second block of Tables 1 and 2: ours and the article's, then ours by each habit of his code."""
+    habits = table.get("as_published", [])
+    if not habits:
+        return None
+    labels = sorted({row["label"] for row in habits}, key=place_of)
+    rows: dict[tuple[str, str, str], dict[str, Figures]] = {}
+    for row in sorted(
+        [*table["rows"], *habits], key=lambda row: list(HABITS).index(row["habit"]) if "habit" in row else -1
+    ):
+        key = row["layer"], row.get("model", ""), row.get("habit", "")
+        theirs = None if key[2] else row["article"]
+        rows.setdefault(key, {})[row["label"]] = row["map"], theirs
+    order = list(dict.fromkeys(key[:2] for key in rows))
+    ordered = sorted(rows, key=lambda key: order.index(key[:2]))
+    cells: list[tuple[Words, list[Figures]]] = [
+        (
+            text("{row}, {column}", row=_named(layer, model), column=text(HABITS.get(habit, AS_TOLD))),
+            [rows[layer, model, habit].get(label, (None, None)) for label in labels],
+        )
+        for layer, model, habit in ordered
+    ]
+    return Grid(table["table"], [_heading(label, None) for label in labels], cells)
+
+
+def _named(layer: str, model: str) -> Words:
+    """A row of a table: its layer, and its model where there are two."""
+    return text("{layer}, {model}", layer=layer, model=text(NAMES.get(model, model))) if model else layer
+
+
 def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
     """Tables 1 and 2: a row for each layer of a model."""
     rows: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
@@ -49,7 +80,7 @@ def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
         headings.setdefault(row["label"], _heading(row["label"], row["dim"]))
     cells = [
         (
-            text("{layer}, {model}", layer=layer, model=text(NAMES.get(model, model))) if model else layer,
+            _named(layer, model),
             [(row["map"], row["article"]) if row else (None, None) for row in map(of.get, headings)],
         )
         for (layer, model), of in rows.items()
@@ -59,6 +90,8 @@ def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
 
 def _heading(label: str, dim: int | None) -> Words:
     """A column of Tables 1 and 2: what was asked for, and what came of it in the widest row."""
+    if dim is None and label == "none":
+        return text("no PCA")
     return dimension(label != "none", dim or label)
 
 

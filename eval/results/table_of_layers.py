@@ -76,10 +76,17 @@ def _more(table: int, given: Sequence[Key], scores: Mapping[str, Scores]) -> Ite
     return [row.key for row in shown_rows(scores).values()]
 
 
-def as_json(table: int, cells: Sequence[Cell], comparable: Comparability, remarks: Sequence[Words]) -> str:
+def as_json(
+    table: int,
+    cells: Sequence[Cell],
+    comparable: Comparability,
+    remarks: Sequence[Words],
+    as_published: Sequence[Mapping[str, object]] = (),
+) -> str:
     """The table for programs; mAP from 0 to 1. `comparable` is null where that can't be told."""
     said = told(comparable, remarks)
-    return json.dumps({"table": table} | said | {"rows": rows_of(table, cells)}, indent=1) + "\n"
+    block = {"as_published": list(as_published)} if as_published else {}
+    return json.dumps({"table": table} | said | {"rows": rows_of(table, cells)} | block, indent=1) + "\n"
 
 
 def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:

@@ -1,14 +1,17 @@
 # shellcheck shell=bash disable=SC2154 # settings and names are run_all.sh's
 # Our figures beside the article's, and its claims.
+published=() published_ranks=()
+if [[ $AS_PUBLISHED == yes ]]; then published=(--as-published "$RANKS") published_ranks=("$RANKS"); fi
 if ((table == 0 || table == 1)); then
-    step makes "$RESULTS/table1.json" "$RESULTS/table1.md" from "$RANKS/pretrained" by \
+    step makes "$RESULTS/table1.json" "$RESULTS/table1.md" from "$RANKS/pretrained" "${published_ranks[@]}" by \
         python -m eval.tables --table 1 --pretrained "$RANKS/pretrained/scores.json" --out "$RESULTS" \
-        --data-note "$DATA_NOTE"
+        --data-note "$DATA_NOTE" "${published[@]}"
 fi
 if fine_tunes; then
-    step makes "$RESULTS/table2.json" "$RESULTS/table2.md" from "$RANKS/pretrained" "$RANKS/finetuned" by \
+    step makes "$RESULTS/table2.json" "$RESULTS/table2.md" from "$RANKS/pretrained" "$RANKS/finetuned" \
+        "${published_ranks[@]}" by \
         python -m eval.tables --table 2 --pretrained "$RANKS/pretrained/scores.json" \
-        --finetuned "$RANKS/finetuned/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE"
+        --finetuned "$RANKS/finetuned/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE" "${published[@]}"
 fi
 if compares_representations; then
     step makes "$RESULTS/table3.json" "$RESULTS/table3.md" \
