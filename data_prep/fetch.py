@@ -5,6 +5,7 @@ fine-tune on are retrieval-SfM-120k (sfm120k) or a list of one's own (landmarks)
 """
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from data_prep.download.things import SOURCES, Thing, from_mirrors, obtain, read
 from data_prep.download.transfer import Patience
 from tools.program import positive_int, run_program
 
+OTHER_SOURCES = "FETCH_SOURCES"
+"""The environment's name for a table in place of sources.toml: a mirror of one's own, for a whole run."""
 THINGS = (
     *("oxford5k-images", "oxford5k-gt", "paris6k-images", "paris6k-gt"),
     *("roxford5k-gt", "rparis6k-gt", "vgg16"),
@@ -95,9 +98,9 @@ def _add_places(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument(
         "--sources",
         type=Path,
-        default=SOURCES,
+        default=Path(os.environ.get(OTHER_SOURCES) or SOURCES),
         metavar="FILE",
-        help="another table of addresses, sizes, checksums",
+        help=f"another table of addresses, sizes, checksums (or {OTHER_SOURCES} in the environment)",
     )
 
 

@@ -1,0 +1,340 @@
+"""The article's profile from downloads to report, on stand-ins: minutes, memory and disk of every stage.
+
+A server on the loopback address hands out what bench.rehearsal.stand_ins makes; a copy of the checkout
+runs run_all.sh on it stage by stage, each once stopped in the middle with --stop. What is done is noted in
+rehearsal.json, so that the same command goes on; rehearsal.md puts it beside what run_all.sh --plan said.
+"""
+
+import argparse
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.rehearsal.stand_ins import Scale, add_scale_options, make_all, write_sources
+from tools.program import run_program, write_text
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SAMPLE_SECONDS = 0.5
+FACTOR = 1.5
+"""What was measured may be so many times the plan, or the plan so many times that."""
+LEAST_SECONDS, LEAST_BYTES = 60.0, 100e6
+"""Below these a figure says nothing of the plan."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
+
+@dataclass
+class Measured:
+    """What a stage took: in all its starts, if it was stopped."""
+
+    stage: str
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    disk_bytes: int = 0
+    """What work folder and data take on the disk after it."""
+    stops: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What run_all.sh --plan says of a stage; seconds are None where a GPU's time is not known."""
+
+    seconds: float | None
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rehearsal lies."""
+
+    work: Path
+
+    @property
+    def served(self) -> Path:
+        """The stand-ins, and their table of sources."""
+        return self.work / "served"
+
+    @property
+    def checkout(self) -> Path:
+        """A copy of this checkout with the rehearsal's profile."""
+        return self.work / "checkout"
+
+    @property
+    def run(self) -> Path:
+        """run_all.sh's work folder."""
+        return self.work / "run"
+
+    @property
+    def data(self) -> Path:
+        """Where downloads go."""
+        return self.work / "data"
+
+
+def rehearse(place: Place, scale: Scale, stop: bool) -> int:
+    """Run every stage that isn't done yet; returns 1 if one fails. Raises OSError."""
+    place.work.mkdir(parents=True, exist_ok=True)
+    make_all(place.served, scale)
+    copy_checkout(place.checkout, scale)
+    notes = place.work / "rehearsal.json"
+    with serving(place.served) as url:
+        weights = place.served / "VGG_ILSVRC_16_layers.caffemodel"
+        write_sources(place.served / "sources.toml", url, scale, weights)
+        if not (place.work / "plan.txt").exists():
+            write_text(place.work / "plan.txt", run_all(place, "--plan"))
+        done = [Measured(**each) for each in json.loads(notes.read_text())] if notes.exists() else []
+        stages = [stage for stage in run_all(place, "--list").split() if stage != "setup"]
+        for number, stage in enumerate(stages):
+            if stage in {each.stage for each in done}:
+                continue
+            measured, status = run_stage(place, stage, SIGNALS[number % 3] if stop else None)
+            if status:
+                print(f"rehearsal: stage {stage} failed: see {place.run}/logs/{stage}.log", file=sys.stderr)
+                return 1
+            done.append(measured)
+            write_text(notes, json.dumps([asdict(each) for each in done], indent=1))
+    page = table(done, plan_of((place.work / "plan.txt").read_text()))
+    write_text(place.work / "rehearsal.md", page)
+    print(page)
+    return 0
+
+
+# The checkout, the server, and what is asked of run_all.sh
+
+
+def copy_checkout(copy: Path, scale: Scale) -> None:
+    """Copy what the run needs, with VGG16 for an input of the scale's side and the profile at its scale."""
+    if copy.exists():
+        return
+    part = copy.with_name("checkout.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for name in ("data_prep", "eval", "profiles", "prototxt", "tools"):
+        shutil.copytree(ROOT / name, part / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "run_all.sh", part)
+    for name in ("deploy.prototxt", "train_val.prototxt"):
+        path = part / "prototxt" / "vgg16" / name
+        path.write_text(path.read_text().replace("224", str(scale.side)))
+    settings = part / "prototxt" / "vgg16" / "settings"
+    settings.write_text(
+        re.sub(r"(?m)^DOUBLE_SIDE=448", f"DOUBLE_SIDE={2 * scale.side}", settings.read_text())
+    )
+    with (part / "profiles" / "article").open("a") as profile:
+        profile.writelines(f"{name}={value}\n" for name, value in scaled_settings(scale).items())
+    part.rename(copy)
+
+
+def scaled_settings(scale: Scale) -> dict[str, int | str]:
+    """What the rehearsal's profile has instead of the article's."""
+    sample = scale.of(500, 60)
+    return {
+        "NUM_WANTED": scale.of(800, 20),
+        "RESIZE": scale.side * 8 // 7,
+        "EFFECTIVE_BATCH": scale.of(128, 8),
+        "TEST_BATCH": scale.of(52, 8),
+        "MAX_ITER": 3,
+        "BASE_LR": "1e-6",  # of random weights nothing is learnt, but they must stay finite
+        "LEARN_SAMPLE": sample,
+        "MOP_CENTRES": scale.of(100, 20),
+        "MOP_WINDOW_DIMS": scale.of(500, 32),
+        "MOP_OUTPUT_DIMS": scale.of(4096, 40),
+    }
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder's files on the loopback address; gives the folder's address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+
+
+def command(place: Place, *options: str) -> list[str]:
+    """run_all.sh of the copy, with this rehearsal's folders."""
+    run = ["./run_all.sh", "--profile", "article", "--work", str(place.run), "--gpu", "none"]
+    return [*run, *options]
+
+
+def environment(place: Place) -> dict[str, str]:
+    """The copy uses this checkout's Caffe and virtual environment, and fetches from the server."""
+    prefix, venv = (
+        os.environ.get("CAFFE_PREFIX", ROOT / ".caffe"),
+        os.environ.get("CAFFE_VENV", ROOT / ".venv"),
+    )
+    return os.environ | {
+        "CAFFE_PREFIX": str(prefix),
+        "CAFFE_VENV": str(venv),
+        "DATA_DIR": str(place.data),
+        "FETCH_SOURCES": str(place.served / "sources.toml"),
+    }
+
+
+def run_all(place: Place, *options: str) -> str:
+    """What run_all.sh prints. Raises OSError where it fails."""
+    done = subprocess.run(
+        command(place, *options), cwd=place.checkout, env=environment(place), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise OSError(f"run_all.sh {' '.join(options)} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+# One stage
+
+
+def run_stage(place: Place, stage: str, stop_by: signal.Signals | None) -> tuple[Measured, int]:
+    """Run a stage to its end, stopped once by a signal to all of it; what it took, and its exit status."""
+    measured = Measured(stage)
+    status = start_stage(place, stage, measured, stop_by)
+    while stop_by is not None and status != 0:
+        stop_by = None  # it was stopped, or failed: if the latter, the next start shows it
+        status = start_stage(place, stage, measured, None)
+    du = ["du", "-s", "--block-size=1", str(place.run), str(place.data)]
+    sizes = subprocess.run(du, capture_output=True, text=True, check=False).stdout.splitlines()
+    measured.disk_bytes = sum(int(line.split()[0]) for line in sizes)
+    return measured, status
+
+
+def start_stage(place: Place, stage: str, measured: Measured, stop_by: signal.Signals | None) -> int:
+    """Start a stage once and watch it, with a signal when half a minute or half the plan's time is over."""
+    began = time.monotonic()
+    seconds = plan_of((place.work / "plan.txt").read_text()).get(stage, Planned(None, 0)).seconds
+    stop_after = min(30.0, 0.5 * seconds) if seconds else 3.0
+    process = subprocess.Popen(
+        command(place, "--only", stage), cwd=place.checkout, env=environment(place), start_new_session=True
+    )
+    try:
+        while process.poll() is None:
+            time.sleep(SAMPLE_SECONDS)
+            measured.peak_bytes = max(measured.peak_bytes, memory_of(process.pid))
+            if stop_by is not None and time.monotonic() - began > stop_after:
+                measured.stops.append(stop_by.name)
+                end_session(process.pid, stop_by)
+                stop_by = None
+    except BaseException:
+        end_session(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    measured.seconds += time.monotonic() - began
+    return process.returncode
+
+
+def session_of(leader: int) -> Iterator[int]:
+    """The processes of a session: run_all.sh gives its commands groups of their own."""
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with suppress(OSError):
+                if os.getsid(int(path.name)) == leader:
+                    yield int(path.name)
+
+
+def end_session(leader: int, number: signal.Signals) -> None:
+    """Send a signal to all of a session; a plain stop to its leader alone, which passes it on."""
+    for process in session_of(leader) if number == signal.SIGKILL else [leader]:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def memory_of(leader: int) -> int:
+    """Bytes that the session's processes hold by themselves: files that they map are the system's cache."""
+    total = 0
+    for process in session_of(leader):
+        with suppress(OSError):
+            status = Path(f"/proc/{process}/status").read_text()
+            total += sum(int(kb) << 10 for kb in re.findall(r"(?m)^Rss(?:Anon|Shmem):\s*(\d+) kB", status))
+    return total
+
+
+# The plan, and the table
+
+
+def plan_of(text: str) -> dict[str, Planned]:
+    """Each stage's line or lines of run_all.sh --plan: `STAGE 1.23 GB 4 min   why`."""
+    plan: dict[str, Planned] = {}
+    line = r"(?m)^(\w+) +([\d.]+) GB +(?:([\d.]+) (min|h)|on the GPU)   "
+    for stage, gigabytes, amount, unit in re.findall(line, text):
+        before = plan.get(stage, Planned(0.0, 0.0))
+        seconds = float(amount) * (60 if unit == "min" else 3600) if amount else None
+        known = None if seconds is None or before.seconds is None else before.seconds + seconds
+        plan[stage] = Planned(known, before.bytes + 1e9 * float(gigabytes))
+    return plan
+
+
+def table(done: Sequence[Measured], plan: dict[str, Planned]) -> str:
+    """The rehearsal as Markdown; figures beyond FACTOR are marked."""
+    lines = [
+        "| stage | minutes | planned | peak memory, MB | disk added, GB | planned | stopped by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    before = 0
+    for each in done:
+        planned = plan.get(each.stage)
+        added, before = each.disk_bytes - before, each.disk_bytes
+        time_cells = in_table(each.seconds, planned.seconds if planned else None, LEAST_SECONDS, 60)
+        gigabytes = in_table(added, planned.bytes if planned else None, LEAST_BYTES, 1e9)
+        lines.append(
+            f"| {each.stage} | {time_cells} | {each.peak_bytes / 1e6:,.0f} | {gigabytes} "
+            f"| {', '.join(each.stops) or '-'} |"
+        )
+    minutes = sum(each.seconds for each in done) / 60
+    highest = max((each.peak_bytes for each in done), default=0) / 1e6
+    lines.append(f"| all | {minutes:.1f} | | {highest:,.0f} | {before / 1e9:.2f} | | |")
+    lines.append(f"\n(!) more than {FACTOR} times the plan, or the plan more than {FACTOR} times that.\n")
+    return "\n".join(lines)
+
+
+def in_table(found: float, planned: float | None, least: float, unit: float) -> str:
+    """Two cells: what was found and what was planned; marked where they differ and are not small."""
+    if not planned:
+        return f"{found / unit:.2f} | -"
+    differs = max(found, planned) > FACTOR * min(found, planned) and max(found, planned) > least
+    return f"{found / unit:.2f} | {planned / unit:.2f}{' (!)' if differs else ''}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="bench/rehearsal.sh",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: bench/rehearsal.sh --scale 0.02 --work work/small_rehearsal",
+    )
+    add_scale_options(parser)
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("work/rehearsal"),
+        metavar="DIR",
+        help="where it lies (default %(default)s)",
+    )
+    parser.add_argument("--stop", action="store_true", help="stop every stage once, and let it go on")
+    options = parser.parse_args(argv)
+    place, scale = Place(options.work.absolute()), Scale(options.scale, options.side)
+    return run_program(
+        "rehearsal",
+        lambda: rehearse(place, scale, options.stop),
+        interrupted="stopped; the same command goes on",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
