@@ -1,4 +1,4 @@
-"""bench.rehearsal: stand-ins in the layouts that fetch knows, the plan, the table. The walk is not tested here."""
+"""bench.rehearsal: stand-ins in the layouts that fetch knows, the plan, the table; not the walk."""
 
 import subprocess
 import sys
