@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The article as a script: which VGG16 layer to use for image retrieval, and what fine-tuning gains (Yong
-# Yuan, 2017), on BVLC Caffe. A stage is a section of it; a step says what it makes, from what, by which command.
+# Yuan, 2017), on BVLC Caffe. A stage is a section; a step says what it makes, from what, by which command.
 # Capitals are the profile's settings (profiles/, tools/run/settings.sh) or the names below. --dry-run prints
 # the commands, ready to paste after `source .caffe/env.sh`.
 # shellcheck disable=SC1090,SC2046,SC2086,SC2153,SC2154 # lists are meant as words; profiles have settings
@@ -22,7 +22,6 @@ RANKS=$W/ranks                              # MODEL/: a ranked list a query, and
 RESULTS=$W/results                          # tables, claims, training curve
 MAPS=$W/looks                               # what the networks see in a few photographs
 REPORT=$W/report                            # the run as one page
-
 { # read to its end before it runs: an edit or a pull meanwhile does no harm
 
 if stage setup "What the run needs: Debian's packages, .venv, BVLC Caffe built from its source"; then
