@@ -101,13 +101,13 @@ def begin_from(source: Path | None, folder: Path, leave_out: Container[str] = ()
             if Path(name).is_dir():  # with nothing in it
                 target.mkdir(parents=True, exist_ok=True)
             else:
-                _link_or_copy(name, target)
+                link_or_copy(name, target)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _link_or_copy(source: str, target: Path) -> None:
+def link_or_copy(source: str, target: Path) -> None:
     """Another name for what source is, or where its links lead; a copy on another file system."""
     whole = os.path.realpath(source)
     try:
@@ -115,7 +115,7 @@ def _link_or_copy(source: str, target: Path) -> None:
     except FileNotFoundError:
         target.parent.mkdir(parents=True, exist_ok=True)
         if Path(whole).exists():
-            _link_or_copy(whole, target)
+            link_or_copy(whole, target)
         else:
             target.symlink_to(whole)
     except OSError:
