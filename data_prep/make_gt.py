@@ -20,6 +20,7 @@ character that is not UTF-8, blanks at an end, two files a.jpg and a.png) it is 
 """
 
 import argparse
+import hashlib
 import os
 import random
 import sys
@@ -29,16 +30,14 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from data_prep.check_images import check_file
+from data_prep.check.look import look_at
+from data_prep.check.readers import by_opencv
 from data_prep.classes.folders import class_folders, link_or_copy, original_of
 from data_prep.split import share
 from tools.files.csv_rows import write_csv
 from tools.files.picture_names import files_below, pictures_in, shortened
 from tools.processes import add_jobs_option, map_ordered
-from tools.program import folder_beside, positive_int, run_program, sha256_of, some
+from tools.program import folder_beside, positive_int, run_program, some
 
 SHARE = 0.3
 QUERIES = 5  # of each landmark, as Oxford5k has
@@ -72,14 +71,15 @@ class Class:
     why_not: str = ""
 
 
-def look_at(path: str) -> Photograph | None:
-    """A picture, if it is good; its size is what eval reads. Raises OSError when it can't be read twice."""
-    if check_file(Path(path)).problems:
+def photograph_at(path: str) -> Photograph | None:
+    """A picture, if it is good but for its name; its size is what eval reads."""
+    look = look_at(Path(path), None)
+    if not {*look.finding.problems} <= {"name"}:
         return None
-    image = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
+    pixels = by_opencv(look.data)
+    if pixels is None:
         return None
-    return Photograph(Path(path), (image.shape[1], image.shape[0]), sha256_of(Path(path)))
+    return Photograph(Path(path), (pixels.shape[1], pixels.shape[0]), hashlib.sha256(look.data).hexdigest())
 
 
 def grouped(photographs: Iterable[Photograph]) -> list[list[Photograph]]:
@@ -172,7 +172,7 @@ def read_classes(source: Path, jobs: int) -> list[Class]:
     folders = class_folders(source)
     names = {folder: pictures_in(folder) for folder in folders}
     files = [str(folder / name) for folder in folders for name in names[folder]]
-    good = {str(one.path): one for one in map_ordered(look_at, files, jobs=jobs, what="reading") if one}
+    good = {str(one.path): one for one in map_ordered(photograph_at, files, jobs=jobs, what="reading") if one}
     return [
         Class(
             folder.name,

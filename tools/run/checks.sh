@@ -62,7 +62,10 @@ check_own_data() {
     elif [[ ! -f $WEIGHTS ]]; then
         problem "WEIGHTS: there is no file $WEIGHTS"
     fi
-    if [[ $MEAN == */* || $MEAN == *.binaryproto ]] && [[ ! -f $MEAN && $MEAN != "$W"/* ]]; then
+    if [[ $MEAN == "$W"/pretraining/* && ! -f $MEAN ]]; then
+        problem "MEAN is not set: the mean file of what the weights of $NETWORK were trained on" \
+            "(the demo's is work/demo/pretraining/lmdb/mean.binaryproto, once ./run_all.sh has made it)"
+    elif [[ $MEAN == */* || $MEAN == *.binaryproto ]] && [[ ! -f $MEAN && $MEAN != "$W"/* ]]; then
         problem "MEAN: there is no file $MEAN"
     fi
 }

@@ -4,6 +4,9 @@
 plan_of() { # OPTION...
     local name words=(W="$W" DATA_DIR="$DATA_DIR" GPUS="${GPUS:-none}" TABLE="$table" PROFILE="$(basename -- "$profile_file")")
     for name in "${!KIND_OF[@]}"; do words+=("$name=${!name}"); done
+    if [[ -n $CLASS_FOLDERS && ! -d $DATABASE ]]; then # to be parted yet: each side is counted as all of it
+        words+=("TRAIN_PICTURES=$CLASS_FOLDERS" "DATABASE=$CLASS_FOLDERS")
+    fi
     python3 tools/run/plan.py "$@" -- "${words[@]}"
 }
 

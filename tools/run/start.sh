@@ -37,6 +37,13 @@ if [[ -n $seeds ]]; then
     exit
 fi
 
+# class folders alone: recipes/data_own.sh holds photographs out of them to search in, the rest is to train on
+CLASS_FOLDERS=""
+if [[ $SOURCE == own && -z $DATABASE ]]; then
+    CLASS_FOLDERS=$TRAIN_PICTURES
+    TRAIN_PICTURES=$W/data/own/train DATABASE=$W/data/own/jpg GROUND_TRUTH=$W/data/own/gt
+fi
+
 MODELS=pretrained
 ! fine_tunes || MODELS+=" finetuned"
 [[ $variants == no ]] || MODELS+=" finetuned_last finetuned_two-phase"
