@@ -1,7 +1,9 @@
 """data_prep.fetch sfm120k on a small stand-in in the real layout, from a server that cuts and lies."""
 
+import errno
 import hashlib
 import io
+import os
 import pickle
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -122,6 +125,20 @@ def test_an_unpacked_archive_is_linked(stand_in: Site, tmp_path: Path) -> None:
     for path in (tmp_path / "sfm").glob("*/*"):
         assert path.samefile(tmp_path / place(path.stem))
     assert stand_in.paths() == ["/retrieval-SfM-120k.pkl"]
+
+
+def test_an_unpacked_archive_on_another_disk_is_copied(
+    stand_in: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in PICTURES.items():
+        path = tmp_path / place(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    monkeypatch.setattr(os, "link", Mock(side_effect=OSError(errno.EXDEV, "Invalid cross-device link")))
+    assert run(stand_in, tmp_path / "sfm", "--images", tmp_path / "ims") == 0
+    assert classes(tmp_path / "sfm") == CLASSES
+    for path in (tmp_path / "sfm").glob("*/*"):
+        assert path.read_bytes() == PICTURES[path.stem] and path.stat().st_nlink == 1
 
 
 def test_own_copies_and_keep_archive(stand_in: Site, tmp_path: Path) -> None:

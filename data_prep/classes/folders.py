@@ -13,6 +13,7 @@ from pathlib import Path
 from natsort import natsorted
 
 from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, folders_in, pictures_in
+from tools.program import written_beside
 
 # The original's extension is part of a copy's name: a.jpg and a.png then can't claim the same copies, and no
 # photograph a user brings is called like that.
@@ -107,8 +108,8 @@ def begin_from(source: Path | None, folder: Path, leave_out: Container[str] = ()
         shutil.rmtree(part, ignore_errors=True)
 
 
-def link_or_copy(source: str, target: Path) -> None:
-    """Another name for what source is, or where its links lead; a copy on another file system."""
+def link_or_copy(source: str | Path, target: Path) -> None:
+    """Another name for what source is, or where its links lead; a copy, whole, on another file system."""
     whole = os.path.realpath(source)
     try:
         os.link(whole, target)
@@ -119,4 +120,5 @@ def link_or_copy(source: str, target: Path) -> None:
         else:
             target.symlink_to(whole)
     except OSError:
-        shutil.copy2(whole, target)
+        with written_beside(target, one_of_many=True) as part:
+            shutil.copy2(whole, part)

@@ -6,7 +6,6 @@ each picture's cluster in 'cluster'. Both parts become classes, as our own split
 are told apart by part and number (train_0012, val_0012), since nobody says that numbers don't repeat.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data_prep.classes.folders import class_folders
+from data_prep.classes.folders import class_folders, link_or_copy
 from data_prep.download.archive import plain_files, write_out
 from data_prep.download.lock import held
 from data_prep.download.picture_list import SUFFIX_OF_FORMAT
@@ -174,16 +173,6 @@ def _link_pictures(images: Path, table: Table, part: Path) -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 link_or_copy(source, folder / (cid + suffix_of(source)))
             progress.advance()
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """A hard link to source at target, or a copy where there can be none, whole or not at all."""
-    try:
-        os.link(source, target)
-    except OSError:
-        growing = target.with_name(f".{target.name}{PART}")
-        shutil.copy2(source, growing)
-        growing.replace(target)
 
 
 def suffix_of(path: Path) -> str:
