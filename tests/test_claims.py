@@ -1,5 +1,6 @@
 """eval.claims: verdicts on figures made to be clear one way or the other, and what is missing."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from eval.claims import FC_LAYERS, better, in_words, main, spectrum, together
+from eval.claims import main
+from eval.evidence.claims import CLAIMS, UNTRIED
+from eval.evidence.experiments import FC_LAYERS, in_words, spectrum
 from eval.files.features import Vectors
 
 POOLINGS = [
@@ -23,7 +26,7 @@ POOLINGS = [
     "rmac_sum",
     "rmac_concat",
 ]
-QUERIES = [f"place_{i}" for i in range(20)]
+QUERIES = [f"old place {i // 2}_{i % 2 + 1}" for i in range(20)]
 
 
 def row(layer: str, label: str, mean: float) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def row(layer: str, label: str, mean: float) -> dict[str, Any]:
 
 
 class Made:
-    """A run's features and scores, in which every claim holds but the third."""
+    """A run's features and scores, in which every claim holds but the fourth."""
 
     def __init__(self, folder: Path) -> None:
         self.features, self.ranks, self.out = folder / "features", folder / "ranks", folder / "results"
@@ -54,7 +57,8 @@ class Made:
         self.file("pretrained_double", {"pool5_sum": 4 * other, "pool5_average": other / 4})
         self.file("pretrained", {"fc6": raw, "fc7_relu7": relu})
         pooled = {name: 0.5 + 0.01 * i for i, name in enumerate(POOLINGS)}
-        pooled |= {"average": 0.5, "rmac": 0.58, "rmac_l4": 0.58, "rmac_l1": 0.55}
+        pooled |= {"average": 0.5, "crow": 0.57, "rmac": 0.58, "rmac_l4": 0.58, "rmac_l1": 0.55}
+        pooled |= {"rmac_sum": 0.56, "rmac_concat": 0.585}
         self.pooled("pretrained_maps", pooled)
         self.pooled("pretrained_square", {name: mean - 0.1 for name, mean in pooled.items()})
         self.scores("pretrained_fc", {(layer, "32"): 0.3 for layer in FC_LAYERS})
@@ -79,14 +83,18 @@ class Made:
     def pooled(self, name: str, means: dict[str, float]) -> None:
         self.scores(name, {(f"pool5_{pooling}", "32"): mean for pooling, mean in means.items()})
 
-    def run(self) -> int:
-        folders = {"features": self.features, "ranks": self.ranks, "out": self.out}
-        return main([f"--{name}={folder}" for name, folder in folders.items()] + ["--dim", "32"])
+    def run(self, *others: "Made") -> int:
+        runs = [self, *others]
+        words = ["--features", *(str(run.features) for run in runs)]
+        words += ["--ranks", *(str(run.ranks) for run in runs), "--out", str(self.out), "--dim", "32"]
+        return main(words)
 
-    def verdicts(self) -> dict[int, str]:
-        assert self.run() == 0
-        made = json.loads((self.out / "claims.json").read_text())["claims"]
-        return {claim["claim"]: claim["verdict"] for claim in made}
+    def claims(self, *others: "Made") -> list[dict[str, Any]]:
+        assert self.run(*others) == 0
+        return json.loads((self.out / "claims.json").read_text())["claims"]
+
+    def verdicts(self, *others: "Made") -> dict[int, str]:
+        return {claim["claim"]: claim["verdict"] for claim in self.claims(*others)}
 
 
 @pytest.fixture
@@ -95,14 +103,31 @@ def made(tmp_path: Path) -> Made:
 
 
 def test_every_claim_has_its_verdict(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = dict.fromkeys(range(1, 12), "holds") | {3: "does not hold"}
-    assert made.verdicts() == expected
+    assert made.verdicts() == dict.fromkeys(range(1, 16), "holds") | {4: "does not hold"}
     markdown = (made.out / "claims.md").read_text()
     assert capsys.readouterr().out == markdown
     said = " ".join(markdown.split())
     assert "a cosine doesn't see lengths" in said
     assert "pre-trained 45.00 %, last layer only 45.00 %, two phases 55.00 %, all layers 60.00 %" in said
     assert "fc6_drop6 to fc6_relu6 0, fc7_drop7 to fc7_relu7 0" in said
+    assert "| Fine-tuning raises fc6's mAP | holds | +15.00 points (15.00 to 15.00) |" in said
+    assert "Claimed (the article, Which layer): Which of fc6, fc6_relu6, fc7 and fc7_relu7 is chosen" in said
+    assert all(" ".join(other.text.split()) in said for other in UNTRIED)
+
+
+def test_the_claims_in_each_form(made: Made) -> None:
+    claims = made.claims()
+    found = json.loads((made.out / "claims.json").read_text())
+    assert found["runs"] == 1 and len(found["untried"]) == len(UNTRIED)
+    gain = claims[6]
+    assert (gain["whose"], gain["section"]) == ("article", "Representations, R-MAC pooling")
+    assert gain["effect"] == pytest.approx(2.5) and gain["interval"] == pytest.approx([2.5, 2.5])
+    assert [claim["whose"] for claim in claims] == ["article"] * 12 + ["ours"] * 3
+    rows = list(csv.DictReader((made.out / "claims.csv").open()))
+    best = [row for row in rows if row["claim"] == "9"]
+    assert len(best) == 6 and best[0]["comparison"] == "R-MAC over MAX"
+    assert float(best[0]["effect"]) == pytest.approx(6) and best[0]["verdict"] == "holds"
+    assert {row["claim"] for row in rows} == {str(number) for number in range(1, len(CLAIMS) + 1)}
 
 
 def test_sum_and_average_by_hand(made: Made) -> None:
@@ -110,8 +135,8 @@ def test_sum_and_average_by_hand(made: Made) -> None:
     small = np.float32([[3, 4], [8, 6]])
     made.file("pretrained_square", {"pool5_sum": small, "pool5_average": small / 4})
     made.file("pretrained_double", {"pool5_sum": 4 * small, "pool5_average": 4 * small / 16})
-    assert made.verdicts()[3] == "does not hold"
-    claim = json.loads((made.out / "claims.json").read_text())["claims"][2]
+    assert made.verdicts()[4] == "does not hold"
+    claim = json.loads((made.out / "claims.json").read_text())["claims"][3]
     assert claim["values"] == {
         "cosine": pytest.approx({"sum": 1, "average": 1}),
         "length_ratio": pytest.approx({"sum": 4, "average": 1}),
@@ -125,46 +150,84 @@ def test_a_picture_without_activations_is_no_division_by_zero(made: Made) -> Non
     small = np.float32([[3, 4], [0, 0]])
     made.file("pretrained_square", {"pool5_sum": small, "pool5_average": small / 4})
     made.file("pretrained_double", {"pool5_sum": 4 * small, "pool5_average": small / 4})
-    assert made.verdicts()[3] == "does not hold"
-    values = json.loads((made.out / "claims.json").read_text())["claims"][2]["values"]
+    assert made.verdicts()[4] == "does not hold"
+    values = json.loads((made.out / "claims.json").read_text())["claims"][3]["values"]
     assert values["distance"] == pytest.approx({"sum": 0.6, "average": 0})
 
 
 def test_a_claim_that_fails_is_said_to(made: Made) -> None:
     made.pooled("pretrained_maps", {name: 0.5 - 0.01 * i for i, name in enumerate(POOLINGS)})
     made.scores("pretrained_fc", {(layer, "32"): 0.9 for layer in FC_LAYERS})
-    made.scores("finetuned", {(layer, "128"): 0.4 if layer == "fc7" else 0.9 for layer in FC_LAYERS})
+    tuned = {"fc7": 0.4, "fc6": 0.4, "fc6_relu6": 0.9, "fc7_relu7": 0.9}
+    made.scores("finetuned", {(layer, "128"): mean for layer, mean in tuned.items()})
     failed = {number for number, verdict in made.verdicts().items() if verdict == "does not hold"}
-    assert failed == {3, 4, 5, 7, 8, 10}
+    # the levels' figures fall from L = 2 to 1, as POOLINGS has them
+    assert failed == {2, 3, 4, 5, 6, 7, 9, 12, 14, 15}
+
+
+def test_a_gain_of_another_size_does_not_hold(made: Made) -> None:
+    """5 points more is not 2 to 3; so are layers that differ by 4 points not alike."""
+    pooled = dict.fromkeys(POOLINGS, 0.5) | {"rmac_concat": 0.55}
+    made.pooled("pretrained_maps", pooled)
+    means = {"fc6": 0.45, "fc6_relu6": 0.45, "fc7": 0.45, "fc7_relu7": 0.41}
+    made.scores("pretrained", {(layer, "128"): mean for layer, mean in means.items()})
+    verdicts = made.verdicts()
+    assert (verdicts[1], verdicts[7]) == ("does not hold", "does not hold")
+    assert verdicts[8] == "holds"
+
+
+def scattered(layer: str, mean: float, by: float) -> dict[str, Any]:
+    """A row in which places differ by `by` from each other, and both queries of one alike."""
+    found = row(layer, "32", mean)
+    return found | {"ap": {query: mean + by * (-1) ** (i // 2) for i, query in enumerate(QUERIES)}}
 
 
 def test_what_queries_cannot_tell_is_neither(made: Made) -> None:
-    rows = {name: row(f"pool5_{name}", "32", 0.5) for name in ("rmac_sum", "rmac_concat")}
-    rows["rmac_concat"]["ap"] = {query: 0.5 + 0.3 * (-1) ** i for i, query in enumerate(QUERIES)}
-    rows["rmac_concat"]["map"] = 0.5
-    kept = json.loads((made.ranks / "pretrained_maps" / "scores.json").read_text())["rows"]
-    kept = [one for one in kept if one["layer"] not in ("pool5_rmac_sum", "pool5_rmac_concat")]
-    (made.ranks / "pretrained_maps" / "scores.json").write_text(json.dumps({"rows": [*kept, *rows.values()]}))
-    assert made.verdicts()[5] == "too close to tell"
+    rows = [row("pool5_rmac_sum", "32", 0.5), scattered("pool5_rmac_concat", 0.525, 0.3)]
+    path = made.ranks / "pretrained_maps" / "scores.json"
+    kept = [
+        one for one in json.loads(path.read_text())["rows"] if one["layer"] not in (r["layer"] for r in rows)
+    ]
+    path.write_text(json.dumps({"rows": [*kept, *rows]}))
+    claim = made.claims()[6]
+    assert claim["verdict"] == "too close to tell" and claim["effect"] == pytest.approx(2.5)
+    low, high = claim["interval"]
+    # t of 9 degrees of freedom times the deviation of ten places, 0.3 * sqrt(10 / 9), over sqrt(10)
+    assert high - claim["effect"] == pytest.approx(2.262 * 100 * 0.3 / 3, rel=0.06)
+    assert claim["effect"] - low == pytest.approx(high - claim["effect"])
+
+
+def test_runs_are_pooled(made: Made, tmp_path: Path) -> None:
+    """A gain of 15 points in one run and of -5 in another is too close to tell, and 5 on average."""
+    (tmp_path / "other").mkdir()
+    other = Made(tmp_path / "other")
+    assert made.verdicts(other)[12] == "holds"
+    other.scores("finetuned", {(layer, "128"): 0.4 for layer in FC_LAYERS})
+    claim = made.claims(other)[11]
+    assert (claim["verdict"], claim["effect"]) == ("too close to tell", pytest.approx(5))
+    assert made.claims(other)[10]["verdict"] == "holds"
+    found = json.loads((made.out / "claims.json").read_text())
+    assert found["runs"] == 2
+    assert "pooled over 2 runs" in " ".join((made.out / "claims.md").read_text().split())
+    words = ["--runs", str(tmp_path), str(tmp_path / "other"), "--out", str(tmp_path / "both"), "--dim", "32"]
+    assert main(words) == 0
+    assert (tmp_path / "both" / "claims.json").read_text() == (made.out / "claims.json").read_text()
 
 
 def test_what_was_not_run_is_named_with_its_command(made: Made) -> None:
     for name in ("finetuned", "finetuned_last"):
         (made.ranks / name / "scores.json").unlink()
     verdicts = made.verdicts()
-    assert {number for number, verdict in verdicts.items() if verdict == "not measured here"} == {10, 11}
+    assert {number for number, verdict in verdicts.items() if verdict == "not measured here"} == {12, 14, 15}
     markdown = " ".join((made.out / "claims.md").read_text().split())
     assert "`./run_all.sh --variants`" in markdown and "`./run_all.sh`" in markdown
 
 
-def test_differences_by_hand() -> None:
-    one, other = row("a", "32", 0.6), row("b", "32", 0.5)
-    assert better(one, other) is True and better(other, one) is False and better(one, one) is None
-    noisy = other | {"ap": {query: 0.6 + (0.5 if i % 2 else -0.49) for i, query in enumerate(QUERIES)}}
-    assert better(one, noisy) is None
-    assert together([True, True]) is True
-    assert together([True, None]) is None
-    assert together([None, False]) is False
+@pytest.mark.parametrize("words", [[], ["--features", "a"], ["--features", "a", "b", "--ranks", "c"]])
+def test_runs_that_are_not_named_whole(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--out", "x"])
+    assert caught.value.code == 2
 
 
 def test_the_spectrum_is_numpy_s() -> None:

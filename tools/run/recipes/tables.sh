@@ -19,7 +19,7 @@ if compares_representations; then
         python -m eval.tables --table 3 --scores "$RANKS/pretrained_fc/scores.json" \
         "$RANKS/pretrained_mop/scores.json" "$RANKS/pretrained_square/scores.json" \
         "$RANKS/pretrained_maps/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE"
-    step makes "$RESULTS/claims.json" "$RESULTS/claims.md" from "$FEATURES" "$RANKS" by \
+    step makes "$RESULTS/claims.json" "$RESULTS/claims.csv" "$RESULTS/claims.md" from "$FEATURES" "$RANKS" by \
         python -m eval.claims --features "$FEATURES" --ranks "$RANKS" --layer "${MAP_LAYERS%% *}" \
         --dim "$COMPARE_AT" --out "$RESULTS" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
 fi
