@@ -84,7 +84,7 @@ def write_inputs(folder: Path) -> Path:
     profile.write_text(
         f"NETWORK=demo\nTRAIN_PICTURES='{folder}/classes'\nDATABASE='{folder}/jpg'\nGROUND_TRUTH='{folder}/gt'\n"
         f"WEIGHTS='{folder}/pretrained.caffemodel'\nMEAN=104,117,123\nNUM_WANTED=30\nRESIZE=72\nMAX_ITER=30\n"
-        "DIMS='8 none'\n"
+        "BASE_LR=0.0001\nDIMS='8 none'\n"
     )
     return profile
 
