@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,7 +30,7 @@ THINGS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The program's arguments; a subcommand's function is its `run`."""
+    """The program's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.fetch",
         description="Get the article's data from the internet. What is there already is left alone; a"
@@ -56,7 +56,7 @@ def _add_thing(things: argparse._SubParsersAction, thing: Thing) -> None:
     command = things.add_parser(
         thing.name, help=thing.what, description=f"{thing.what}: {kind}, from {thing.page} or a mirror.{own}"
     )
-    command.set_defaults(run=_run_thing, keep_archive=False)
+    command.set_defaults(keep_archive=False)
     _add_places(command, "folder" if thing.keep else "file")
     if thing.keep:
         _add_keep_archive(command)
@@ -73,7 +73,6 @@ def _add_sfm120k(things: argparse._SubParsersAction, thing: Thing) -> None:
         " from beside --out.",
         epilog="example: python -m data_prep.fetch sfm120k --out data/sfm120k",
     )
-    command.set_defaults(run=_run_sfm120k)
     _add_places(command, "folder for the class folders")
     command.add_argument(
         "--images",
@@ -117,7 +116,6 @@ def _add_landmarks(things: argparse._SubParsersAction) -> None:
         " not there. Whether a picture can be decoded to its end is for data_prep.check_images to say.",
         epilog="example: python -m data_prep.fetch landmarks --urls landmark_urls.txt --out data/landmarks",
     )
-    command.set_defaults(run=_run_landmarks)
     command.add_argument("--urls", type=Path, required=True, metavar="FILE", help="`url class` lines")
     command.add_argument("--out", type=Path, required=True, help="folder for the class folders")
     command.add_argument(
@@ -161,47 +159,55 @@ def _add_patience(command: argparse.ArgumentParser, default: Patience) -> None:
     )
 
 
-def _run_thing(args: argparse.Namespace) -> list[str]:
-    return [obtain(_thing(args), args.out, Patience(args.timeout, args.tries), args.keep_archive)]
+def chosen(sources: Path, name: str, urls: list[str] | None) -> Thing:
+    """The thing from its table, or from addresses of one's own. Raises what reading the table does."""
+    thing = read_thing(sources, name)
+    return from_mirrors(thing, urls) if urls else thing
 
 
-def _run_sfm120k(args: argparse.Namespace) -> list[str]:
-    patience = Patience(args.timeout, args.tries)
-    return obtain_sfm120k(
-        _thing(args), args.out, patience, images=args.images, keep_archive=args.keep_archive
-    )
+def get_landmarks(
+    urls: Path, out: Path, report: Path | None, getter: PictureGetter, threads: int
+) -> list[str]:
+    """Have the pictures of a list; returns sentences on what was done. Raises OSError, ValueError.
 
-
-def _thing(args: argparse.Namespace) -> Thing:
-    thing = read_thing(args.sources, args.thing)
-    return from_mirrors(thing, args.url) if args.url else thing
-
-
-def _run_landmarks(args: argparse.Namespace) -> list[str]:
+    Class folders that are there already will do without a list.
+    """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    out = args.out.resolve()
-    if not args.urls.exists():
+    folder = out.resolve()
+    if not urls.exists():
         with suppress(OSError, ValueError):
-            count = len(class_folders(out))
-            return [f"{out} is there already, {count} class folders; no list {args.urls} to add to it"]
+            count = len(class_folders(folder))
+            return [f"{folder} is there already, {count} class folders; no list {urls} to add to it"]
         raise ValueError(
             "Landmarks has no complete public copy: bring class folders to"
-            f" {args.out}, or a list of `url class` lines to {args.urls}; Table 1 works without (--table 1)"
+            f" {out}, or a list of `url class` lines to {urls}; Table 1 works without (--table 1)"
         )
-    report = args.report or out.with_name(f"{out.name}_fetch.csv")
-    getter = PictureGetter(Patience(args.timeout, args.tries), args.max_mb * 1_000_000, args.min_side)
-    return obtain_landmarks(read_links(args.urls), out, report, getter, args.threads)
+    report = report or folder.with_name(f"{folder.name}_fetch.csv")
+    return obtain_landmarks(read_links(urls), folder, report, getter, threads)
 
 
-def _run(run: Callable[[argparse.Namespace], list[str]], args: argparse.Namespace) -> None:
-    for sentence in run(args):
+def _tell(sentences: list[str]) -> None:
+    for sentence in sentences:
         print(f"fetch: {sentence}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
     args = build_parser().parse_args(argv)
-    return run_program("fetch", lambda: _run(args.run, args))
+    patience = Patience(args.timeout, args.tries)
+
+    def get() -> list[str]:
+        if args.thing == "landmarks":
+            getter = PictureGetter(patience, args.max_mb * 1_000_000, args.min_side)
+            return get_landmarks(args.urls, args.out, args.report, getter, args.threads)
+        thing = chosen(args.sources, args.thing, args.url)
+        if args.thing == "sfm120k":
+            return obtain_sfm120k(
+                thing, args.out, patience, images=args.images, keep_archive=args.keep_archive
+            )
+        return [obtain(thing, args.out, patience, args.keep_archive)]
+
+    return run_program("fetch", lambda: _tell(get()))
 
 
 if __name__ == "__main__":
