@@ -123,6 +123,7 @@ HARM = {
         lambda: header("p", 9, b"x") + padded(b"9 a=b\n###"),
         "a pax header is none",
     ),
+    "a name with a zero byte": (lambda: pax(b"path=a\0.jpg") + header("a.jpg"), "a name is none"),
     "a size in letters": (lambda: pax(b"size=many") + header("a.jpg"), "a size is no number"),
     "a name that is a folder's": (lambda: header("..", 0, tarfile.REGTYPE), "a path out of its folder"),
     "letters in a number": (lambda: with_sum(HUGE[:124] + b"zzzzzzzzzzz\0" + HUGE[136:]), "a number is none"),

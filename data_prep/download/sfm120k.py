@@ -104,10 +104,12 @@ def obtain_sfm120k(
     out = out.resolve()
     if said := _there(out):
         return [said]
-    table_file, archive_file = thing.files
-    table_path, archive = (out.with_name(file.name) for file in thing.files)
-    needed = {table_path: table_file} | ({} if images else {archive: archive_file})
-    with held(out, *needed):
+    if len(thing.files) != 2:
+        raise ValueError(f"{thing.name} comes in two files, the table and then the archive")
+    (table_path, table_file), (archive, archive_file) = (
+        (out.with_name(file.name), file) for file in thing.files
+    )
+    with held(out, table_path, archive):
         if said := _there(out):
             return [said]
         new = download_missing({table_path: table_file}, patience)
@@ -118,21 +120,14 @@ def obtain_sfm120k(
             _link_pictures(images, table, part)
         else:
             new = download_missing({archive: archive_file}, patience)
-            check_room(out.parent, size_of(archive) - _weight(part), "what is unpacked")
-            try:
-                with thrown_away_if_bad(archive, new=new):
-                    _unpack_pictures(archive, table, part, room_for(thing, out.parent) + _weight(part))
-            except ValueError:
-                shutil.rmtree(part, ignore_errors=True)  # of a damaged archive no picture is sure
-                raise
+            _unpack_pictures(archive, table, part, room_for(thing, out.parent), new=archive in new)
         remarks = [*table.remarks, *_check_missing(images or archive, table, part)]
         all_to_disk(part)
         part.replace(out)
         to_disk(out.parent)
-        for path in [] if keep_archive or images else [archive, table_path]:
-            path.unlink()
-        classes = len(class_folders(out))
-        return [f"{out} has {sum(1 for _ in _placed(out))} pictures in {classes} classes", *remarks]
+    for path in [] if keep_archive or images else [archive, table_path]:
+        path.unlink()
+    return [f"{out} has {len(list(_placed(out)))} pictures in {len(class_folders(out))} classes", *remarks]
 
 
 def _there(out: Path) -> str | None:
@@ -141,7 +136,20 @@ def _there(out: Path) -> str | None:
     return f"{out} is there already, {len(class_folders(out))} class folders"
 
 
-def _unpack_pictures(archive: Path, table: Table, part: Path, most_bytes: int) -> None:
+def _unpack_pictures(archive: Path, table: Table, part: Path, most_bytes: int, *, new: bool) -> None:
+    """Unpack the table's pictures; of a bad archive none is sure, and all go (with the archive, if new)."""
+    check_room(
+        part.parent, size_of(archive) - sum(path.stat().st_size for path in _placed(part)), "unpacking"
+    )
+    try:
+        with thrown_away_if_bad(archive, new=[archive] if new else []):
+            _take_pictures(archive, table, part, most_bytes)
+    except ValueError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _take_pictures(archive: Path, table: Table, part: Path, most_bytes: int) -> None:
     """Put each picture of the table into its class folder, under a hidden name while it grows."""
     # a name alone is no sign: after a power cut a file may have its name and not its bytes
     done = {path.stem: path for path in _placed(part)}
@@ -190,10 +198,6 @@ def _placed(folder: Path) -> Iterator[Path]:
         for name in sorted(folder.iterdir()):
             if name.is_dir():
                 yield from (path for path in name.iterdir() if not path.name.startswith("."))
-
-
-def _weight(folder: Path) -> int:
-    return sum(path.stat().st_size for path in _placed(folder))
 
 
 def _check_missing(source: Path, table: Table, part: Path) -> list[str]:

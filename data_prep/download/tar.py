@@ -125,6 +125,8 @@ class _Reader:
                     sparse = any(key.startswith(b"GNU.sparse") for key in records)
                 continue
             name = _name(block) if name is None else name
+            if b"\0" in name:
+                raise DamagedError("a name is none")
             size = length if size is None else size
             return self._member(name, "a sparse file" if sparse else _kind(kind, name), size)
 
