@@ -31,6 +31,8 @@ FACTOR = 1.5
 """What was measured may be so many times the plan, or the plan so many times that."""
 LEAST_SECONDS, LEAST_BYTES = 60.0, 100e6
 """Below these a figure says nothing of the plan."""
+STOP_SECONDS = 60.0
+"""After which --stop stops a stage, at the real counts."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
@@ -90,20 +92,26 @@ def rehearse(place: Place, scale: Scale, stop: bool) -> int:
     with serving(place.served) as url:
         weights = place.served / "VGG_ILSVRC_16_layers.caffemodel"
         write_sources(place.served / "sources.toml", url, scale, weights)
-        if not (place.work / "plan.txt").exists():
-            write_text(place.work / "plan.txt", run_all(place, "--plan"))
+        plan_once(place, "plan.txt")
         done = [Measured(**each) for each in json.loads(notes.read_text())] if notes.exists() else []
         stages = [stage for stage in run_all(place, "--list").split() if stage != "setup"]
         for number, stage in enumerate(stages):
+            if stage != "data":
+                plan_once(place, "plan_with_data.txt")  # of the pictures that are there now
             if stage in {each.stage for each in done}:
                 continue
-            measured, status = run_stage(place, stage, SIGNALS[number % 3] if stop else None)
+            stop_after = scale.share * STOP_SECONDS if stop else None
+            measured, status = run_stage(place, stage, stop_after, SIGNALS[number % 3])
             if status:
                 print(f"rehearsal: stage {stage} failed: see {place.run}/logs/{stage}.log", file=sys.stderr)
                 return 1
             done.append(measured)
             write_text(notes, json.dumps([asdict(each) for each in done], indent=1))
-    page = table(done, plan_of((place.work / "plan.txt").read_text()))
+    plan = plan_of((place.work / "plan_with_data.txt").read_text())
+    plan["data"] = plan_of((place.work / "plan.txt").read_text())["data"]
+    page = table(done, plan)
+    if scale.side != 224:
+        page += f"The plan is for VGG16's input of 224; the network's here is {scale.side}.\n"
     write_text(place.work / "rehearsal.md", page)
     print(page)
     return 0
@@ -198,27 +206,34 @@ def run_all(place: Place, *options: str) -> str:
     return done.stdout
 
 
+def plan_once(place: Place, name: str) -> None:
+    """Keep what run_all.sh --plan says now, if it isn't kept yet."""
+    if not (place.work / name).exists():
+        write_text(place.work / name, run_all(place, "--plan"))
+
+
 # One stage
 
 
-def run_stage(place: Place, stage: str, stop_by: signal.Signals | None) -> tuple[Measured, int]:
-    """Run a stage to its end, stopped once by a signal to all of it; what it took, and its exit status."""
+def run_stage(
+    place: Place, stage: str, stop_after: float | None, stop_by: signal.Signals
+) -> tuple[Measured, int]:
+    """Run a stage to its end, stopped once after so many seconds; what it took, and its exit status."""
     measured = Measured(stage)
-    status = start_stage(place, stage, measured, stop_by)
-    while stop_by is not None and status != 0:
-        stop_by = None  # it was stopped, or failed: if the latter, the next start shows it
-        status = start_stage(place, stage, measured, None)
+    status = start_stage(place, stage, measured, stop_after, stop_by)
+    if measured.stops and status != 0:
+        status = start_stage(place, stage, measured, None, stop_by)
     du = ["du", "-s", "--block-size=1", str(place.run), str(place.data)]
     sizes = subprocess.run(du, capture_output=True, text=True, check=False).stdout.splitlines()
     measured.disk_bytes = sum(int(line.split()[0]) for line in sizes)
     return measured, status
 
 
-def start_stage(place: Place, stage: str, measured: Measured, stop_by: signal.Signals | None) -> int:
-    """Start a stage once and watch it, with a signal when half a minute or half the plan's time is over."""
+def start_stage(
+    place: Place, stage: str, measured: Measured, stop_after: float | None, stop_by: signal.Signals
+) -> int:
+    """Start a stage once and watch it, with a signal after so many seconds, if any."""
     began = time.monotonic()
-    seconds = plan_of((place.work / "plan.txt").read_text()).get(stage, Planned(None, 0)).seconds
-    stop_after = min(30.0, 0.5 * seconds) if seconds else 3.0
     process = subprocess.Popen(
         command(place, "--only", stage), cwd=place.checkout, env=environment(place), start_new_session=True
     )
@@ -226,10 +241,10 @@ def start_stage(place: Place, stage: str, measured: Measured, stop_by: signal.Si
         while process.poll() is None:
             time.sleep(SAMPLE_SECONDS)
             measured.peak_bytes = max(measured.peak_bytes, memory_of(process.pid))
-            if stop_by is not None and time.monotonic() - began > stop_after:
+            if stop_after is not None and time.monotonic() - began > stop_after:
                 measured.stops.append(stop_by.name)
                 end_session(process.pid, stop_by)
-                stop_by = None
+                stop_after = None
     except BaseException:
         end_session(process.pid, signal.SIGTERM)
         process.wait()
