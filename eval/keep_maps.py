@@ -18,11 +18,43 @@ from eval.files.scores import read_scores, shown_rows
 from eval.forward.network import Network, check_any_size
 from eval.forward.photographs import Picture, list_pictures, query_pictures
 from eval.forward.workers import Batch, compute, workers
-from eval.report.rankings import chosen
+from eval.results.shown_queries import chosen
 from tools.files.mean_file import read_mean
 from tools.files.prototxt import read_net
+from tools.program import positive_int, run_program, some, write_text
 
+PROGRAM = "eval.keep_maps"
 MAX_SIDE = 640
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; its exit status."""
+    options = parse_options(argv)
+
+    def keep() -> None:
+        net = read_net(options.deploy)
+        layer = options.layer or last_map(net, options.deploy)
+        check_any_size(net, [layer], options.deploy)
+        queries = asked(options.queries or worth_a_look(options.ranks), options.gt)
+        whole = query_pictures(queries, list_pictures(options.images), options.images, whole=True)
+        for model, weights in options.weights:
+            network = Network(
+                str(options.deploy),
+                str(weights),
+                (layer,),
+                None,
+                read_mean(options.mean),
+                batch=1,
+                max_side=options.max_side,
+                poolings=("max",),
+                maps=str(options.out / f"{model}.part"),
+            )
+            keep_maps(network, list(whole.values()), options.out / model / layer)
+        models = [model for model, _ in options.weights]
+        write_index(options.out / "look.json", layer, queries, models)
+        print(f"{options.out}: {layer} of {len(queries)} queries, {len(models)} models")
+
+    return run_program(PROGRAM, keep)
 
 
 def last_map(net: Any, path: Path) -> str:
@@ -48,7 +80,7 @@ def worth_a_look(ranks: Sequence[Path]) -> list[str]:
     return [choice.query for choice in chosen({folder: row.ap for folder, row in rows.items()})]
 
 
-def keep_maps(network: Network, pictures: list[Picture], out: Path) -> None:
+def keep_maps(network: Network, pictures: Sequence[Picture], out: Path) -> None:
     """Compute each picture's map and put it at OUT/NAME.npy. Raises ValueError or OSError."""
     part = Path(network.maps or "")
     shutil.rmtree(part, ignore_errors=True)
@@ -63,40 +95,18 @@ def keep_maps(network: Network, pictures: list[Picture], out: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def look(options: argparse.Namespace) -> str:
-    """Do what main was asked for; a sentence on it. Raises ValueError or OSError."""
-    net = read_net(options.deploy)
-    layer = options.layer or last_map(net, options.deploy)
-    check_any_size(net, [layer], options.deploy)
-    wanted = options.queries or worth_a_look(options.ranks)
-    queries = [query for query in read_queries(options.gt) if query.name in wanted]
-    if lacking := sorted(set(wanted) - {query.name for query in queries}):
-        raise ValueError(f"{options.gt} has no query {lacking[0]}")
-    whole = query_pictures(queries, list_pictures(options.images), options.images, whole=True)
-    for model, weights in options.weights:
-        network = Network(
-            str(options.deploy),
-            str(weights),
-            (layer,),
-            None,
-            read_mean(options.mean),
-            batch=1,
-            max_side=options.max_side,
-            poolings=("max",),
-            maps=str(options.out / f"{model}.part"),
-        )
-        keep_maps(network, list(whole.values()), options.out / model / layer)
-    write_index(options.out / "look.json", layer, wanted, queries, [model for model, _ in options.weights])
-    return f"{options.out}: {layer} of {len(queries)} queries, {len(options.weights)} models"
+def asked(wanted: Sequence[str], gt: Path) -> list[Query]:
+    """The wanted queries, in that order. Raises ValueError where the ground truth lacks one."""
+    there = {query.name: query for query in read_queries(gt)}
+    if lacking := [name for name in wanted if name not in there]:
+        raise ValueError(f"{gt} has no query {some(lacking)}")
+    return [there[name] for name in wanted]
 
 
-def write_index(path: Path, layer: str, order: list[str], queries: list[Query], models: list[str]) -> None:
-    """Write what was kept, the queries in the order they were asked for."""
-    images = {query.name: query.image for query in queries}
-    found = {"layer": layer, "models": models, "queries": {name: images[name] for name in order}}
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+def write_index(path: Path, layer: str, queries: Sequence[Query], models: Sequence[str]) -> None:
+    """Write what was kept, for the report."""
+    found = {"layer": layer, "models": models, "queries": {query.name: query.image for query in queries}}
+    write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def named_file(text: str) -> tuple[str, Path]:
@@ -107,10 +117,10 @@ def named_file(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m eval.keep_maps",
+        prog=f"python -m {PROGRAM}",
         description=__doc__,
         epilog="example: python -m eval.keep_maps --deploy work/demo/prototxt/deploy.prototxt"
         " --weights pretrained=a.caffemodel finetuned=b.caffemodel --mean 104,117,123"
@@ -136,29 +146,13 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--layer", metavar="BLOB", help="whose maps (default: the last ReLU before fc6)")
     add(
         "--max-side",
-        type=int,
+        type=positive_int,
         default=MAX_SIDE,
         metavar="N",
         help="longer side, pixels (default: %(default)s)",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="where the maps go")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; its exit status."""
-    options = parse_options(arguments)
-    try:
-        print(look(options))
-    except ValueError as error:
-        print(f"look: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"look: {error.strerror or error}: {error.filename or options.out}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    else:
-        return 0
-    return 1
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

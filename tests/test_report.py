@@ -19,11 +19,12 @@ from eval.files.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
 from eval.report.page import make_sections, page
 from eval.report.page_pictures import Pictures
-from eval.report.rankings import RECALLS, chosen, places, precision_at_recall, verdict
+from eval.report.rankings import RECALLS, places, precision_at_recall, verdict
 from eval.report.run_folder import Run
 from eval.report.tables_section import bars_of
 from eval.report.words import CHINESE, Language
 from eval.results.grid import Grid
+from eval.results.shown_queries import chosen
 from eval.results.words import english
 
 pytest_plugins = ("small_run",)

@@ -14,6 +14,7 @@ from eval.report.page_pictures import Illustration, Pictures, Pixels, fit, read_
 from eval.report.run_folder import Run, read_json
 from eval.report.words import percent
 from eval.represent.pooling import crow, crow_spatial_weight, crow_weighted, rmac, rmac_regions, rmac_vectors
+from eval.results.grid import reading
 from eval.results.words import Words, text
 
 HEIGHT = 200
@@ -54,38 +55,45 @@ def maps_section(run: Run, pictures: Pictures) -> MapsSection | None:
     if not index.is_file():
         return None
     kept = read_json(index)
+    with reading("what eval.keep_maps keeps", index):
+        layer, models, queries = str(kept["layer"]), list(kept["models"]), dict(kept["queries"])
     shown = []
-    for query, image in kept["queries"].items():
+    for query, image in queries.items():
         photo = read_image(Path(run.database[image].path)) if image in run.database else None
-        if photo is None or query not in run.truths:
-            continue
-        of_models = []
-        for model in kept["models"]:
-            maps = np.load(run.work / "looks" / model / kept["layer"] / f"{query}.npy")
-            drawn = _views_of(fit(photo, HEIGHT), maps, _box(run.truths[query].query, photo))
-            named = [
-                Illustration(
-                    pictures.jpeg(
-                        f"sees/{query}_{model}_{number}",
-                        picture,
-                        text("{name}, {what}", name=query, what=words),
-                    ),
-                    words,
-                )
-                for number, (picture, words) in enumerate(drawn)
+        if photo is not None and query in run.truths:
+            box = _box(run.truths[query].query, photo)
+            files = {model: run.work / "looks" / model / layer / f"{query}.npy" for model in models}
+            seen = [
+                ModelView(model, _illustrations(pictures, query, model, fit(photo, HEIGHT), file, box))
+                for model, file in files.items()
             ]
-            of_models.append(ModelView(model, named))
-        shown.append(QueryView(query, of_models))
+            shown.append(QueryView(query, seen))
     words = text(
         "Maps of {layer}, the photograph whole and its aspect kept. Light is where CroW counts most and "
         "should lie on the building rather than on sky and grass: first by the spatial weight alone, then "
         "times the channel weight, as the article shows it. R-MAC's thick frames are the regions most like "
         "the vector that all regions give together; the {count} channels add most to CroW's vector. Where "
         "there are two models, compare them: fine-tuning on buildings should pull the light onto them.",
-        layer=kept["layer"],
+        layer=layer,
         count=CHANNELS,
     )
     return MapsSection(words, shown) if shown else None
+
+
+def _illustrations(
+    pictures: Pictures,
+    query: str,
+    model: str,
+    photo: Pixels,
+    maps: Path,
+    box: tuple[float, float, float, float],
+) -> list[Illustration]:
+    """A model's views of a photograph, written."""
+    shown = []
+    for number, (picture, words) in enumerate(_views_of(photo, np.load(maps), box)):
+        alt = text("{name}, {what}", name=query, what=words)
+        shown.append(Illustration(pictures.jpeg(f"sees/{query}_{model}_{number}", picture, alt), words))
+    return shown
 
 
 def _box(query: Query, photo: Pixels) -> tuple[float, float, float, float]:

@@ -10,10 +10,11 @@ from eval.files.ground_truth import GroundTruth, read_lines
 from eval.files.scores import Row, shown_rows
 from eval.report import figures
 from eval.report.page_pictures import Illustration, Pictures, Shown, boxed
-from eval.report.rankings import Choice, chosen, landmark, places, precision_at_recall, verdict
+from eval.report.rankings import landmark, places, precision_at_recall, verdict
 from eval.report.run_folder import Run
 from eval.report.words import percent
 from eval.results.grid import dimension
+from eval.results.shown_queries import Choice, chosen
 from eval.results.words import Text, Words, text
 
 SHOWN = 8

@@ -1,7 +1,6 @@
-"""What the report says of rankings: what each answer is, precision against recall, which queries to show."""
+"""What the report says of rankings: what each answer is, precision against recall."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,34 +38,6 @@ def precision_at_recall(ranking: Sequence[str], truth: GroundTruth) -> NDArray[n
     # how many must have been found for this recall; a hair less, as 0.1 * 30 is more than 3 in floating point
     needed = np.maximum(np.ceil(RECALLS * len(truth.positives) - 1e-9).astype(int), 1)
     return np.array([best[n - 1] if n <= len(best) else 0.0 for n in needed])
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A query that is worth a look, and why."""
-
-    query: str
-    why: str
-
-
-def chosen(ap: Mapping[str, Mapping[str, float]]) -> list[Choice]:
-    """Best and worst answered query, and those that changed most, by the models' AP; each query once."""
-    models = list(ap)
-    last = ap[models[-1]]
-    by_ap = sorted(last, key=lambda query: (last[query], query))
-    choices = [Choice(by_ap[-1], "answered best")]
-    if len(models) > 1:
-        first = ap[models[0]]
-        by_change = sorted(last, key=lambda query: (last[query] - first[query], query))
-        choices += [
-            Choice(by_change[-1], "gained most by fine-tuning"),
-            Choice(by_change[0], "lost most by fine-tuning"),
-        ]
-    else:
-        choices.append(Choice(by_ap[len(by_ap) // 2], "in the middle"))
-    choices.append(Choice(by_ap[0], "answered worst"))
-    once = {choice.query: choice for choice in reversed(choices)}
-    return [choice for choice in choices if once[choice.query] == choice]
 
 
 def landmark(query: str) -> str:
