@@ -292,6 +292,43 @@ def test_a_run_of_table_1_says_what_is_missing(browser: Browser, small_run: Smal
     assert page.locator("#picked .answers").count() == 2 * len(BUILDINGS)
 
 
+STOPPED_BEFORE = {
+    "keep_maps and the claims": ("looks", "results/claims.json", "results/table3.json"),
+    "tables, one network scored": ("results/table1.json", "results/table2.json", "ranks/finetuned"),
+    "scoring and training": ("ranks", "models", "features", "results/training.svg", "prototxt/train"),
+    "the lists": ("lmdb", "lists", "classes.csv", "augmented"),
+}
+
+
+def test_a_run_that_was_stopped_anywhere_has_a_report(small_run: SmallRun, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(small_run.work, work)
+    missing = []
+    for before, names in STOPPED_BEFORE.items():
+        for name in names:
+            shutil.rmtree(work / name) if (work / name).is_dir() else (work / name).unlink()
+        out = tmp_path / before
+        assert main(SmallRun(work, small_run.images, small_run.gt).report_arguments(out)) == 0, before
+        missing.append((out / "index.html").read_text().count('class="none"'))
+    assert missing == sorted(missing) and missing[0] == 3 and missing[-1] == 8
+
+
+def test_one_class_one_query_one_answer(small_run: SmallRun, tmp_path: Path) -> None:
+    work, gt = tmp_path / "work", tmp_path / "gt"
+    shutil.copytree(
+        small_run.work, work, ignore=shutil.ignore_patterns("blue_tower*", "green_gate*", "looks")
+    )
+    shutil.copytree(small_run.gt, gt, ignore=shutil.ignore_patterns("blue*", "green*", "red_hall_2*"))
+    for scores in (work / "ranks").glob("*/scores.json"):
+        made = json.loads(scores.read_text())
+        for row in made["rows"]:
+            row["ap"] = {"red_hall_1": row["ap"]["red_hall_1"]}
+        scores.write_text(json.dumps(made))
+    assert main(SmallRun(work, small_run.images, gt).report_arguments(tmp_path / "report")) == 0
+    said = (tmp_path / "report" / "index.html").read_text()
+    assert "1 classes" not in said and "1 queries" not in said and said.count('data-query="red_hall_1"') == 2
+
+
 def test_a_run_that_has_only_begun_has_a_report_too(browser: Browser, tmp_path: Path) -> None:
     steps = tmp_path / "work" / ".steps"
     steps.mkdir(parents=True)

@@ -116,10 +116,14 @@ def _class_sizes(sizes: Sequence[ClassSize], pictures: Pictures) -> Illustration
         least_after=min(after),
         most_after=max(after),
     )
-    alt = text(
-        "Bars of pictures in {count} classes, originals and copies; the table below has the figures",
-        count=len(sizes),
-    )
+    if len(sizes) == 1:
+        caption = text(
+            "One class, with {before} pictures before augmentation and {after} after it. A network learns "
+            "nothing from it: there is nothing to tell apart.",
+            before=before[0],
+            after=after[0],
+        )
+    alt = text("Bars of pictures in each class, originals and copies; the table below has the figures")
     return Illustration(pictures.figure("class_sizes", figures.class_sizes(sizes), alt), caption)
 
 

@@ -93,6 +93,8 @@ def queries_section(run: Run, pictures: Pictures) -> QueriesSection | None:
 def _ap_caption(ap: Mapping[str, Mapping[str, float]]) -> Text:
     models = list(ap)
     last = ap[models[-1]]
+    if len(last) == 1:
+        return text("One query: its average precision is the mAP of the table.")
     if len(models) == 1:
         best, worst = max(last, key=last.__getitem__), min(last, key=last.__getitem__)
         return text(
