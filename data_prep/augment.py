@@ -41,6 +41,7 @@ from data_prep.classes.folders import (
     copy_name,
     is_copy,
     picture_names,
+    refuse_names,
     too_small,
 )
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
@@ -123,6 +124,7 @@ def augment(
     anything is written, and for an original that can't be decoded; OSError for what can't be read or written.
     """
     folders = class_folders(folder)
+    refuse_names(folders)
     made = sum(len(plan_class(class_folder, num_wanted).to_make) for class_folder in folders)
     removed = 0
 

@@ -58,9 +58,9 @@ from data_prep.check.mend import cannot, looked_at, right_name
 from data_prep.check.readers import CAFFE, caffe_program
 from data_prep.check.report import Memory, remembered, write_report
 from data_prep.classes.folders import add_from_option, begin_from
-from tools.files.picture_names import LONGEST_NAME, files_below, shortened
+from tools.files.picture_names import files_below, shortened
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
-from tools.program import run_program, written_beside
+from tools.program import LONGEST_NAME, run_program, written_beside
 
 
 def check_folder(

@@ -34,9 +34,7 @@ lists=$1 out=$2 size=${3:-256}
 # the article's command; / because the lists hold absolute paths
 convert=(convert_imageset --resize_height "$size" --resize_width "$size" /)
 
-for set in train val; do
-    [[ -s $lists/$set.txt ]] || { echo "make_lmdb: $lists/$set.txt is missing or empty" >&2; exit 1; }
-done
+python -m tools.check_lists "$lists"
 mkdir -p "$out"
 for set in train val; do
     part=$out/${set}_lmdb.part

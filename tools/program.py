@@ -28,6 +28,8 @@ from tqdm import tqdm
 PART = ".part"
 """The end of a name that holds something half-written; a dot before it where pictures lie, as no program
 takes such a name for a picture's."""
+LONGEST_NAME = 255
+"""Bytes of a file's name on Linux."""
 LINE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between a program's first lines of progress in a log; the last one stays."""
 LIVE_SECONDS = 1.0
@@ -156,6 +158,8 @@ def written_beside(path: Path, *, one_of_many: bool = False) -> Iterator[Path]:
     Raises OSError, with the file's name where the system left it out (a full disk).
     """
     part = path.with_name(f".{path.name}{PART}")
+    if len(os.fsencode(part.name)) > LONGEST_NAME:
+        part = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

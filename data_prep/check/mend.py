@@ -13,8 +13,8 @@ from PIL import Image
 from data_prep.check.finding import Finding
 from data_prep.check.look import Look, format_of, look_at
 from data_prep.check.readers import upright
-from tools.files.picture_names import FORMAT_OF_SUFFIX, LONGEST_NAME, ROOM, shortened, trouble_with
-from tools.program import one_sentence
+from tools.files.picture_names import FORMAT_OF_SUFFIX, ROOM, shortened, trouble_with
+from tools.program import LONGEST_NAME, one_sentence
 
 SAVED_QUALITY = 95
 FAINT = 8

@@ -7,12 +7,12 @@ import argparse
 import os
 import re
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from natsort import natsorted
 
-from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, folders_in, pictures_in
+from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, folders_in, pictures_in, trouble_with
 from tools.program import written_beside
 
 # The original's extension is part of a copy's name: a.jpg and a.png then can't claim the same copies, and no
@@ -55,6 +55,18 @@ def picture_names(class_folder: Path) -> list[str]:
     if not names:
         raise ValueError(f"class folder {class_folder} has no pictures: add some or remove the folder")
     return names
+
+
+def refuse_names(folders: Iterable[Path]) -> None:
+    """Raise ValueError for pictures whose names can't stay as they are, all of them named."""
+    refused = [
+        f"{str(folder / name)!r} {why}"
+        for folder in folders
+        for name in pictures_in(folder)
+        if not is_copy(name) and (why := trouble_with(name))
+    ]
+    if refused:
+        raise ValueError(f"rename, or let python -m data_prep.check_images --fix do it: {'; '.join(refused)}")
 
 
 def too_small(folder: Path, least: int) -> dict[str, int]:

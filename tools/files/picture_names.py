@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from tools.program import LONGEST_NAME
+
 FORMAT_OF_SUFFIX = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -27,8 +29,6 @@ KEPT_BY_MACHINES = frozenset(
 )
 """Folders that network drives, systems and archivers put among somebody's pictures, with copies of them."""
 
-LONGEST_NAME = 255
-"""Bytes of a file's name on Linux."""
 ROOM = len("aug__99999.jpg")
 """Bytes that a picture's name leaves free, for the names of its augmented copies."""
 

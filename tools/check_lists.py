@@ -1,0 +1,66 @@
+"""Check train.txt and val.txt before the conversion: what convert_imageset and Caffe would stumble over.
+
+That is a line that is no picture and label, a picture that is not there, a path that leaves LMDB's keys no
+room, labels that are not 0 to N-1 with each in both lists.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.files.image_list import Entry, read_image_list
+from tools.program import run_program, some
+
+LISTS = ("train.txt", "val.txt")
+
+
+def check_lists(folder: Path, root: str) -> int:
+    """Check both lists of a folder, pictures named after `root`; the number of classes.
+
+    Raises ValueError with what is wrong, OSError for what can't be read.
+    """
+    lists = {name: read_image_list(folder / name) for name in LISTS}
+    labels = {name: {entry.label for entry in listed} for name, listed in lists.items()}
+    every = set().union(*labels.values())
+    if missing := set(range(max(every) + 1)) - every:
+        raise ValueError(
+            f"{folder}: labels go up to {max(every)}, but no picture is of {some(map(str, sorted(missing)))}"
+        )
+    for name, found in labels.items():
+        if lacking := every - found:
+            raise ValueError(f"{folder / name} has no picture of {some(map(str, sorted(lacking)))}")
+    for name, listed in lists.items():
+        if gone := not_there(listed, root):
+            raise ValueError(f"{folder / name} lists {len(gone)} pictures that are not there: {some(gone)}")
+    return len(every)
+
+
+def not_there(listed: Sequence[Entry], root: str) -> list[str]:
+    """Pictures of a list that are no files."""
+    return [entry.picture for entry in listed if not Path(root + entry.picture).is_file()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.check_lists",
+        description=__doc__,
+        epilog="example: python -m tools.check_lists work/demo/lists",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of train.txt and val.txt")
+    parser.add_argument(
+        "--root", default="/", metavar="PREFIX", help="what convert_imageset gets before names (default: /)"
+    )
+    arguments = parser.parse_args(argv)
+
+    def run() -> None:
+        classes = check_lists(arguments.folder, arguments.root)
+        print(f"{arguments.folder}: {classes} classes, every picture is there")
+
+    return run_program("check_lists", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
