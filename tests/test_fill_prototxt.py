@@ -18,6 +18,7 @@ from tools.files.prototxt import read_net, read_prototxt
 from tools.files.prototxt_comments import with_comments
 from tools.fill_prototxt import Batches, Pictures, fill_net, main, read_classes, scale_schedule
 from tools.network.batches import shared, test_batches
+from tools.network.checks import CHOICES
 from tools.network.structure import classifier, freeze_all_but_last
 from tools.snapshots import pictures_a_step
 
@@ -213,6 +214,23 @@ def test_everything_is_filled_in(inputs, capsys) -> None:
     assert not list(out.glob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [*((kind, "step") for kind in CHOICES["type"]), *(("SGD", policy) for policy in CHOICES["lr_policy"])],
+)
+def test_caffe_knows_the_solvers_that_are_let_through(inputs, kind, policy) -> None:
+    """A step by Caffe itself, in a process of its own, as it aborts on a name that it doesn't know."""
+    momentum = "momentum: 0.9" if kind in ("SGD", "Nesterov", "Adam") else ""
+    text = SMALL_SOLVER.replace("momentum: 0.9", f'{momentum} type: "{kind}"').replace(
+        '"step"', f'"{policy}"'
+    )
+    (inputs / "net" / "solver.prototxt").write_text(text)
+    assert main(arguments(inputs, "--max-iter=1", "--solver-mode=CPU")) == 0
+    solver = inputs / "out" / "prototxt" / "solver.prototxt"
+    done = subprocess.run(["caffe", "train", "-solver", solver], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("variant", ["", "_last"])
 def test_caffe_trains_from_the_files(inputs, variant) -> None:
     """All layers learn from train_val, only fc8_magic from train_val_last: Caffe's weights say which."""
@@ -348,6 +366,10 @@ def test_fewer_validation_images_than_a_batch_are_one_batch(inputs, capsys) -> N
         ("solver", 'net: "', 'test_net: "t" net: "', "has test_net: "),
         ("solver", "test_interval: 50", "", "solver.prototxt needs a test_interval above 0"),
         ("solver", "max_iter: 100", "", "solver.prototxt needs a max_iter above 0"),
+        ("solver", "stepsize: 40", "", "solver.prototxt needs a stepsize above 0"),
+        ("solver", '"step"', '"steps"', 'lr_policy is "steps", not one of fixed, step, '),
+        ("solver", "display: 10", 'display: 10 type: "Sgd"', 'type is "Sgd", not one of SGD, Nesterov'),
+        ("solver", "snapshot: 50", "snapshot: -1", "snapshot is -1, which must not be below 0"),
     ],
 )
 def test_what_caffe_would_abort_on(inputs, capsys, file, old, new, said) -> None:
@@ -401,13 +423,13 @@ def test_frozen_layers_keep_their_running_statistics(inputs) -> None:
 
 def test_comments_survive(inputs) -> None:
     net = SMALL_NET.replace('layer { name: "conv"', '# why a conv\nlayer { name: "conv" # and its name\n')
-    net = f"# on the whole\n{net}\n# at the end\n"
-    (inputs / "net" / "train_val.prototxt").write_text(net)
+    net = f"# on the whole, \u6574\u4f53\n{net}\n# at the end\n"
+    (inputs / "net" / "train_val.prototxt").write_bytes(net.encode("gbk"))
     solver = SMALL_SOLVER.replace("base_lr: 0.1", "\n# how fast\nbase_lr: 0.1")
     (inputs / "net" / "solver.prototxt").write_text(solver)
     assert main(arguments(inputs)) == 0
-    lines = (inputs / "out" / "prototxt" / "train_val.prototxt").read_text().splitlines()
-    assert lines[1] == "# on the whole" and lines[-1] == "# at the end"
+    lines = (inputs / "out" / "prototxt" / "train_val.prototxt").read_text(encoding="gbk").splitlines()
+    assert lines[1] == "# on the whole, \u6574\u4f53" and lines[-1] == "# at the end"
     assert lines[lines.index("# why a conv") + 1] == "layer {"
     assert lines[lines.index("  # and its name") + 1] == '  name: "conv"'
     lines = (inputs / "out" / "prototxt" / "solver.prototxt").read_text().splitlines()

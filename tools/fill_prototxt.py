@@ -68,6 +68,7 @@ def fill_net(net: Net, pictures: Pictures, batches: Batches) -> tuple[Net, int |
     train, test = data_layer(filled, "TRAIN"), data_layer(filled, "TEST")
     for layer, source in ((train, pictures.train_lmdb), (test, pictures.val_lmdb)):
         layer.data_param.source = str(source)
+        layer.data_param.backend = layer.data_param.LMDB  # Caffe's default is LevelDB
         layer.transform_param.ClearField("mean_value")  # Caffe takes a mean file or values, not both
         layer.transform_param.mean_file = str(pictures.mean)
     batch, test_batch = (

@@ -97,9 +97,9 @@ def write_prototxt(path: Path, message: Message, why: str, made_of: Path | None 
     """
     text = text_format.MessageToString(message)
     if made_of is not None:
-        text = with_comments(text, made_of.read_text(encoding="utf-8", errors="backslashreplace"))
+        text = with_comments(text, made_of.read_bytes().decode(errors="surrogateescape"))
     with written_beside(path) as part:
-        part.write_text(f"# {why}\n{text}", encoding="utf-8")
+        part.write_bytes(f"# {why}\n{text}".encode(errors="surrogateescape"))
 
 
 def is_old_format(path: Path) -> bool:

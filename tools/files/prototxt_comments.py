@@ -57,7 +57,7 @@ def comments_by_place(text: str) -> dict[Path, list[str]]:
             found[place.path].append(token[0].rstrip())
         elif kind == "name":
             first = not place.path
-            at = place.name(token[0])
+            at = place.name({"layers": "layer"}.get(token[0], token[0]))  # as Caffe upgrades it
             found[() if first else at] += waiting
             waiting = []
         elif kind == "open":
@@ -81,7 +81,7 @@ def with_comments(printed: str, original: str) -> str:
 def _lines(printed: str, comments: dict[Path, list[str]]) -> Iterator[str]:
     yield from comments.get((), ())
     place = _Place()
-    for line in printed.splitlines():
+    for line in printed.removesuffix("\n").split("\n"):
         words = line.strip()
         at = place.close() if words == "}" else place.name(re.split(r"[:\s{]", words)[0])
         indent = line[: len(line) - len(line.lstrip())]

@@ -8,6 +8,12 @@ from tools.files.mean_file import read_mean_image
 from tools.files.prototxt import Net, Solver
 from tools.network.structure import data_layer
 
+CHOICES = {
+    "type": ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"),
+    "lr_policy": ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"),
+    "regularization_type": ("L1", "L2"),
+}
+"""What Caffe's solver knows by name."""
 SAMPLED = 5000
 """Pictures of a database that are looked at before training, evenly spread."""
 
@@ -18,9 +24,16 @@ def check_solver(solver: Solver, path: Path) -> None:
     for name in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param", "test_state"):
         if name in given:
             raise ValueError(f"{path} has {name}: a solver here has one network, as net: train_val.prototxt")
-    for name in ("max_iter", "test_interval"):
+    for name, choices in CHOICES.items():
+        if getattr(solver, name) not in choices:
+            raise ValueError(f'{path}: {name} is "{getattr(solver, name)}", not one of {", ".join(choices)}')
+    steps = ["stepsize"] if solver.lr_policy in ("step", "sigmoid") else []
+    for name in ("max_iter", "test_interval", "iter_size", "average_loss", *steps):
         if getattr(solver, name) < 1:
             raise ValueError(f"{path} needs a {name} above 0")
+    for name in ("snapshot", "display", "gamma"):
+        if getattr(solver, name) < 0:
+            raise ValueError(f"{path}: {name} is {getattr(solver, name):g}, which must not be below 0")
 
 
 def check_pictures(net: Net, train_lmdb: Path, val_lmdb: Path, mean_file: Path, classes: int) -> None:
