@@ -137,7 +137,7 @@ def test_killed_and_run_again_it_completes(tmp_path: Path, sent: int) -> None:
     command = [sys.executable, "-m", "data_prep.augment", killed, "--num-wanted", "1500", "--seed", "1"]
     command += ["--engine", "opencv", "--jobs", "2"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    while len(contents(killed)) < 20:
+    while len(list((killed / "x").iterdir())) < 20:
         time.sleep(0.005)
     process.send_signal(sent)
     process.wait(timeout=20)
