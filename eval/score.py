@@ -385,6 +385,23 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         epilog="example:\n  python -m eval.score work/demo/features/pretrained.h5 \\\n"
         "      --gt work/demo/data/retrieval/gt --out work/demo/ranks/pretrained",
     )
+    _add_inputs(parser)
+    _add_rankings(parser)
+    _add_distractors(parser)
+    parser.add_argument(
+        "--jobs",
+        type=positive_int,
+        default=core_count(),
+        metavar="N",
+        help="compute_ap runs, or blocks of distractors, at a time (default: one a core)",
+    )
+    settings = Settings(**vars(parser.parse_args(argv)))
+    if settings.distractors and {*settings.query_expansion, *settings.rerank} != {"none"}:
+        parser.error("--distractors goes without --query-expansion and --rerank")
+    return settings
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("features", type=Path, help="features of database and queries (HDF5, from eval.extract)")
     add("--gt", type=Path, required=True, metavar="DIR", help="ground truth in Oxford's layout")
@@ -409,6 +426,15 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         action="store_true",
         help="leave out PCA directions that hold only rounding of float32",
     )
+    add(
+        "--missing-ok",
+        action="store_true",
+        help="score though the ground truth names pictures that the database lacks: positives never found",
+    )
+
+
+def _add_rankings(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--query-expansion",
         nargs="+",
@@ -436,11 +462,10 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         metavar="K",
         help="answers ranked again (default: %(default)s)",
     )
-    add(
-        "--missing-ok",
-        action="store_true",
-        help="score though the ground truth names pictures that the database lacks: positives never found",
-    )
+
+
+def _add_distractors(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--distractors",
         nargs="+",
@@ -457,17 +482,6 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         metavar="K",
         help="names in a list of a ranking's beginning among distractors (default: %(default)s)",
     )
-    add(
-        "--jobs",
-        type=positive_int,
-        default=core_count(),
-        metavar="N",
-        help="compute_ap runs, or blocks of distractors, at a time (default: one a core)",
-    )
-    settings = Settings(**vars(parser.parse_args(argv)))
-    if settings.distractors and {*settings.query_expansion, *settings.rerank} != {"none"}:
-        parser.error("--distractors goes without --query-expansion and --rerank")
-    return settings
 
 
 if __name__ == "__main__":

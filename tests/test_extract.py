@@ -22,6 +22,7 @@ from google.protobuf import text_format
 
 from eval.extract import main
 from eval.files.features import open_features
+from eval.files.features_writer import FeaturesFile
 from eval.forward.network import work_in_place
 from eval.forward.photographs import Picture, list_pictures, read_part
 from tools.files.mean_file import read_mean
@@ -343,6 +344,34 @@ def test_a_part_that_is_no_hdf5_is_started_afresh(work, features) -> None:
     (work / "f.h5.part").write_bytes(b"killed before it was laid out")
     assert main(arguments(work)) == 0
     assert_same(work / "f.h5", features)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_picture_that_changes_or_goes_while_others_are_read(work, away, monkeypatch, capsys) -> None:
+    picture = work / "jpg" / "p00.JPG"
+    finish = FeaturesFile.finish
+
+    def change_and_finish(features: FeaturesFile) -> None:
+        other = (work / "jpg" / "p02.JPG").read_bytes()
+        picture.unlink()
+        if not away:
+            picture.write_bytes(other)
+        finish(features)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FeaturesFile, "finish", change_and_finish)
+        assert main(arguments(work)) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"extract: No such file or directory: {picture}"
+        if away
+        else f"extract: {picture} has changed meanwhile: run again, the rest is kept"
+    )
+    assert not (work / "f.h5").exists()
+    if not away:
+        assert main(arguments(work)) == 0
+        assert main(arguments(work, out=work / "fresh.h5")) == 0
+        assert_same(work / "f.h5", work / "fresh.h5")
 
 
 def start(folder: Path, **changed: object) -> subprocess.Popen:

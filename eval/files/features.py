@@ -19,6 +19,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def open_features(path: Path) -> Iterator[h5py.File]:
     """Open a features file. Raises ValueError where it isn't one or its extraction didn't finish."""
     if not path.is_file():
         raise ValueError(f"there is no features file {path}")
-    if said := _probe(path):
+    stat = path.stat()
+    if said := _probe(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)):
         raise ValueError(f"{path} can't be read as HDF5: {said}")
     with h5py.File(path, "r") as features:
         stamps = features.get(STAMPS)
@@ -61,10 +63,11 @@ def open_features(path: Path) -> Iterator[h5py.File]:
         yield features
 
 
-def _probe(path: Path) -> str:
+@cache
+def _probe(path: Path, _: tuple[int, ...]) -> str:
     """Look through the file's structure in a process of its own; what is wrong with it, or nothing.
 
-    HDF5 ends the process, or never comes back, on some damaged files.
+    HDF5 ends the process, or never comes back, on some damaged files. Once for each state of a file.
     """
     reader, writer = os.pipe()
     with phil:  # h5py's lock: nobody else holds it in the child

@@ -113,7 +113,14 @@ class FeaturesFile:
                 self._list_what_is_done()
 
     def finish(self) -> None:
-        """Bring everything to the disk and move the file to its place."""
+        """Bring everything to the disk and move the file to its place.
+
+        Raises ValueError, or OSError, where a picture has changed or gone since it was read.
+        """
+        for group, rows in self._groups.items():
+            for picture, stamp in zip(rows.values(), self._stamps[group], strict=True):
+                if picture.stamp() != stamp:
+                    raise ValueError(f"{picture.path} has changed meanwhile: run again, the rest is kept")
         with self._sentences():
             if self._descriptor < 0:
                 raise OSError("no row was written")
