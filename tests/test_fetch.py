@@ -1,5 +1,7 @@
 """data_prep.fetch against a server that cuts, lies and misdirects: files, archives, the table, Ctrl-C."""
 
+import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -15,6 +17,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -520,6 +523,15 @@ def test_a_lock_is_let_go_of(tmp_path: Path) -> None:
         with held(tmp_path / "a", tmp_path / "b"), refused, held(tmp_path / "b"):
             raise AssertionError
     assert names(tmp_path) == set()
+
+
+def test_a_file_system_without_locks(
+    site: Site, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
+    site.files["/v"] = BODY
+    assert run("vgg16", tmp_path / "v", "--url", f"{site.root}/v") == 0
+    assert names(tmp_path) == {"v", "sources.toml"}
 
 
 def test_a_body_without_an_end_is_cut_off(site: Site, run, tmp_path: Path, capsys) -> None:

@@ -143,7 +143,6 @@ def copy_checkout(copy: Path, scale: Scale) -> None:
 
 def scaled_settings(scale: Scale) -> dict[str, int | str]:
     """What the rehearsal's profile has instead of the article's."""
-    sample = scale.of(500, 60)
     return {
         "NUM_WANTED": scale.of(800, 20),
         "RESIZE": scale.side * 8 // 7,
@@ -151,7 +150,8 @@ def scaled_settings(scale: Scale) -> dict[str, int | str]:
         "TEST_BATCH": scale.of(52, 8),
         "MAX_ITER": 3,
         "BASE_LR": "1e-6",  # of random weights nothing is learnt, but they must stay finite
-        "LEARN_SAMPLE": sample,
+        "MAX_SIDE": scale.of(1024, 320),
+        "LEARN_SAMPLE": scale.of(500, 60),
         "MOP_CENTRES": scale.of(100, 20),
         "MOP_WINDOW_DIMS": scale.of(500, 32),
         "MOP_OUTPUT_DIMS": scale.of(4096, 40),

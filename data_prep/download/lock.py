@@ -1,11 +1,15 @@
 """One program at a time for a file or folder that is being fetched, and its name for who comes second."""
 
+import errno
 import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What some network file systems say to any lock: they are gone without there."""
 
 
 @contextmanager
@@ -48,7 +52,9 @@ def _locked(lock: Path, path: Path) -> int:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another program"
             os.close(descriptor)
             raise OSError(f"{path} is being fetched by {holder} just now: wait for that one") from None
-        except BaseException:
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return descriptor
             os.close(descriptor)
             raise
         os.close(descriptor)
