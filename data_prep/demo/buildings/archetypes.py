@@ -4,8 +4,8 @@ What tells two buildings apart is what is built: massing, storeys, bays, windows
 towers, domes. Wall colours overlap from building to building.
 
 The order of random draws is a contract, here and in every module of data_prep.demo: the demo's pictures, and
-with them its tables, are the same for a seed on every machine and in every version. A draw that is added,
-left out or moved changes every picture behind it.
+with them its tables, are the same for a seed in every version. A draw that is added, left out or moved
+changes every picture behind it.
 """
 
 from collections.abc import Callable
