@@ -453,3 +453,21 @@ def test_no_comment_changes_what_is_printed(original, name) -> None:
     message.layer.add(name="#", type='"{')
     printed = text_format.MessageToString(message)
     assert text_format.Parse(with_comments(printed, original), caffe_pb2.NetParameter()) == message
+
+
+@pytest.mark.parametrize("network", ["vgg16", "demo"])
+def test_the_split_is_dealt_for_the_batch_that_is_tested_with(network) -> None:
+    """run_all.sh's split reads the network's settings, Caffe its train_val."""
+    settings = (ROOT / "prototxt" / network / "settings").read_text()
+    net = read_net(ROOT / "prototxt" / network / "train_val.prototxt")
+    (batch,) = re.findall(r"^TEST_BATCH=(\d+) ", settings, re.MULTILINE)
+    assert int(batch) == net.layer[1].data_param.batch_size
+
+
+@pytest.mark.parametrize("option", ["--gpus=-1", "--base-lr=nan", "--base-lr=0", "--effective-batch=0"])
+def test_arguments_that_mean_nothing(inputs, capsys, option) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments(inputs, option))
+    assert (
+        ended.value.code == 2 and f"argument {option.partition('=')[0]}: must be" in capsys.readouterr().err
+    )

@@ -9,6 +9,7 @@ step are wanted over all of them, and batch_size and iter_size follow.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,6 +181,19 @@ def pictures_in(train_lmdb: Path, val_lmdb: Path, mean: Path, classes: str) -> P
     return Pictures(train_lmdb.resolve(), val_lmdb.resolve(), mean.resolve(), number, counts[1])
 
 
+def count(text: str) -> int:
+    """An argparse type: a whole number from 0 up."""
+    return 0 if text == "0" else positive_int(text)
+
+
+def rate(text: str) -> float:
+    """An argparse type: a number above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return number
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -203,7 +217,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--effective-batch", type=positive_int, metavar="N",
         help="pictures a step, over all GPUs (default: the prototxt's batch on each of them)",
     )  # fmt: skip
-    option("--gpus", type=int, default=0, metavar="N", help="how many train (default 0: the CPU)")
+    option("--gpus", type=count, default=0, metavar="N", help="how many train (default 0: the CPU)")
     option(
         "--train-batch", type=positive_int, metavar="N",
         help="pictures at once; with --effective-batch the most of them (default: the prototxt's)",
@@ -213,7 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-iter", type=positive_int, metavar="N",
         help="iterations (default: the solver's); steps, tests, snapshots and display keep their share",
     )  # fmt: skip
-    option("--base-lr", type=float, metavar="X", help="default: the solver's")
+    option("--base-lr", type=rate, metavar="X", help="default: the solver's")
     option("--seed", type=int, metavar="S", help="Caffe's random seed (default: the solver's)")
     option("--solver-mode", choices=("CPU", "GPU"), help="default: the solver's")
     option(

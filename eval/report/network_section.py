@@ -76,8 +76,12 @@ class NetworkSection:
 def network_section(run: Run, pictures: Pictures) -> NetworkSection | None:
     """The network's layers; None where the run has not come to it, or its folder is not known."""
     after = run.work / "prototxt" / "deploy.prototxt"
-    before = run.network / "train_val.prototxt" if run.network else None
-    if before is None or not before.is_file() or not after.is_file():
+    if run.network is None or not after.is_file():
+        return None
+    before = run.network / "as_printed" / "deploy.prototxt"
+    if not before.is_file():  # a network of one's own
+        before = run.network / "train_val.prototxt"
+    if not before.is_file():
         return None
     wired = wirings(layers(before), layers(after))
     around = [one for one in wired if one.name in AROUND]
