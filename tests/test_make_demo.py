@@ -91,7 +91,8 @@ def test_a_building_with_nothing_in_the_way_is_seen_whole(archetype: str) -> Non
 
 
 def test_the_order_of_draws_is_kept() -> None:
-    """What each building and each generic picture leaves its generator with: the demo's figures hang on it."""
+        size = (round(building.width, 3), round(building.height, 3))
+        left.append((archetype, *size, int(rng.integers(10**9))))
     left = []
     for archetype in ARCHETYPES:
         rng = np.random.default_rng(3)
