@@ -91,15 +91,13 @@ def test_a_building_with_nothing_in_the_way_is_seen_whole(archetype: str) -> Non
 
 
 def test_the_order_of_draws_is_kept() -> None:
-        size = (round(building.width, 3), round(building.height, 3))
-        left.append((archetype, *size, int(rng.integers(10**9))))
-    left = []
+    """What each building and each generic picture leaves its generator with: demo figures hang on it."""
+    left: list[tuple[object, ...]] = []
     for archetype in ARCHETYPES:
         rng = np.random.default_rng(3)
         building = draw_building(rng, archetype)
-        left.append(
-            (archetype, round(building.width, 3), round(building.height, 3), int(rng.integers(10**9)))
-        )
+        size = (round(building.width, 3), round(building.height, 3))
+        left.append((archetype, *size, int(rng.integers(10**9))))
     for name, paint in GENERIC.items():
         rng = np.random.default_rng(4)
         left.append((name, *paint(rng).shape, int(rng.integers(10**9))))
