@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page
 from small_run import BUILDINGS, NETWORK, ROOT, SmallRun
 
+from eval.evidence.claims import CLAIMS, UNTRIED
 from eval.files.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
 from eval.report.page import make_sections, page
@@ -129,6 +130,11 @@ def test_representations_and_claims_are_there(opened: tuple[Page, list[str]], sm
     assert answers.locator(".verdict").all_inner_texts() == [claim["verdict"] for claim in claims]
     assert {claim["verdict"] for claim in claims} > {"not measured here"}
     assert page.locator("article.claim h3").count() == len(claims)
+    ours = [claim["claim"] for claim in claims if claim["whose"] == "ours"]
+    marked = answers.evaluate_all(
+        "all => all.flatMap((one, i) => one.innerText.includes('(ours)') ? [i + 1] : [])"
+    )
+    assert marked == ours
 
 
 def test_a_table_of_many_figures_has_a_bar_a_row() -> None:
@@ -240,6 +246,12 @@ def test_everything_is_said_in_chinese(small_run: SmallRun, tmp_path: Path, begu
     assert {
         words for words in chinese.unknown - data if not re.fullmatch(r"[\w ,]*\d+ x \d+|.*up to \d+", words)
     } == set()
+
+
+def test_every_claim_is_said_in_chinese() -> None:
+    words = {part for claim in CLAIMS for part in (claim.text, claim.sentence, claim.section, claim.margin)}
+    words |= {part for other in UNTRIED for part in (other.text, other.section, other.needs)}
+    assert {one.rstrip(".") for one in words if one} <= set(json.loads(CHINESE.read_text(encoding="utf-8")))
 
 
 def test_translations_have_the_same_values() -> None:

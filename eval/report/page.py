@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from eval.report.claims_section import claims_section
 from eval.report.data_section import data_section
 from eval.report.maps_section import maps_section
 from eval.report.network_section import network_section
@@ -14,7 +15,7 @@ from eval.report.page_pictures import Pictures
 from eval.report.provenance_section import duration, provenance_section
 from eval.report.queries_section import queries_section
 from eval.report.run_folder import Run
-from eval.report.tables_section import claims, table
+from eval.report.tables_section import table
 from eval.report.terms import TERMS
 from eval.report.training_section import training_section
 from eval.report.words import LANGUAGES, Language, percent
@@ -48,7 +49,7 @@ def make_sections(run: Run, pictures: Pictures) -> dict[str, Any]:
     return {
         "run": run,
         "tables": {number: table(run, pictures, number) for number in (1, 2, 3)},
-        "claims": claims(run),
+        "claims": claims_section(run),
         "maps": maps_section(run, pictures),
         "network": network_section(run, pictures),
         "data": data_section(run, pictures),

@@ -61,39 +61,6 @@ def table(run: Run, pictures: Pictures, number: int) -> Table | None:
     )
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One of the article's claims, and what this run says of it."""
-
-    number: int
-    words: str
-    verdict: str
-    kind: str
-    """The verdict for the eye: yes, no, open, or unknown."""
-    figure: str
-    how: str
-    command: str
-    """What measures it, where this run has not."""
-
-
-def claims(run: Run) -> list[Claim]:
-    """The claims as eval.claims has tried them; empty where it has not."""
-    kinds = {"holds": "yes", "does not hold": "no", "too close to tell": "open"}
-    with reading("one of eval.claims", run.work / "results" / "claims.json"):
-        return [
-            Claim(
-                row["claim"],
-                row["text"],
-                row["verdict"],
-                kinds.get(row["verdict"], "unknown"),
-                row.get("figure", ""),
-                row.get("how", ""),
-                row.get("command", ""),
-            )
-            for row in (run.claims or {"claims": ()})["claims"]
-        ]
-
-
 def bars_of(grid: Grid) -> list[Bar]:
     """A bar for every figure of a table; in one with many figures, for the best of each row."""
     every = [
