@@ -1,18 +1,22 @@
 """tools/setup.sh: stopped at any moment the same command goes on; what is not its own stays as it is."""
 
+import ast
 import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PREFIX = Path(os.environ.get("CAFFE_PREFIX", ROOT / ".caffe"))
 FILES = 1500
 """Modules in the test's package: enough for a kill while pip unpacks them."""
 
@@ -284,3 +288,28 @@ def test_each_kind_of_package_has_what_it_needs_by_itself() -> None:
     assert kinds.keys() == {"run", "build", "test"}
     assert {"python3-venv", "ca-certificates"} <= kinds["run"] & kinds["build"]
     assert {"g++", "patch", "libatomic1", "procps", "chromium"} <= kinds["test"]
+
+
+def imported_by(file: Path) -> set[str]:
+    """Packages that a module imports whenever it is imported."""
+    names = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_what_our_programs_and_pycaffe_import_is_installed_without_the_tests_packages() -> None:
+    files = [file for room in ("data_prep", "tools", "eval") for file in (ROOT / room).rglob("*.py")]
+    pycaffe = [file for file in (PREFIX / "python" / "caffe").glob("*.py") if file.name != "draw.py"]
+    assert pycaffe  # draw.py is none of what `import caffe` imports
+    imported = set().union(*map(imported_by, files + pycaffe))
+    imported -= sys.stdlib_module_names | {"data_prep", "tools", "eval", "caffe"}
+    text = (ROOT / "tools" / "requirements.txt").read_text().partition("# tests")[0]
+    pinned = {line.partition("==")[0] for line in text.splitlines() if "==" in line}
+    of = packages_distributions()
+    lacking = {name for name in imported if not pinned & {one.lower() for one in of.get(name, [])}}
+    assert {"numpy", "six", "skimage"} <= imported
+    assert lacking == set()
