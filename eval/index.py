@@ -1,80 +1,118 @@
-"""Index any folder of photographs for eval.serve: no ground truth, no classes, folders within folders.
+"""Index a folder of photographs for eval.serve: only the photographs and a network's weights are needed.
 
-The photographs' features are made as those of another features file were, by the same network, layers and
-preprocessing, which that file remembers. Stopped and run again it goes on; new photographs: run it again.
+Folders within the folder are gone through too. Run again it takes in what is new or changed and drops what is
+gone; stopped, it goes on where it was. What can't be read is left out and named at the end.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from eval import extract
-from eval.forward.network import Network, input_size
-from eval.search.index import Index
-from tools.files.prototxt import read_net
-from tools.program import one_sentence
+from eval.search.index_file import read_contents
+from eval.search.making import Making, Outcome, take_in
+from eval.search.networks import RECIPES
+from tools.processes import core_count
+from tools.program import StopError, gpu_list, positive_int, run_program, some
 
-LIKE = Path("work/demo/features/finetuned.h5")
-
-
-def extract_arguments(network: Network, model: str, folder: Path, out: Path) -> list[str]:
-    """The command line of eval.extract that treats a folder as a features file's pictures were treated."""
-    mean = ",".join(repr(value) for value in network.mean)
-    words = ["--deploy", network.deploy, "--weights", network.weights, "--model", model, "--mean", mean]
-    words += ["--images", str(folder), "--batch", str(network.batch), "--out", str(out)]
-    words += ["--layers", *network.layers]
-    if network.poolings:
-        words += ["--pool", ",".join(network.poolings)]
-    if network.input_size is None:
-        words += ["--max-side", str(network.max_side), "--min-side", str(network.min_side)]
-    elif network.input_size != input_size(read_net(Path(network.deploy)), Path(network.deploy)):
-        words += ["--side", str(network.input_size[0])]
-    return words
+SHOWN = 12
+"""Names of files that are left out for one reason, as the terminal lists them; the page lists all."""
 
 
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for."""
+
+    folder: Path
+    out: Path
+    network: str
+    weights: Path | None
+    jobs: int | None
+    gpus: Sequence[int]
+
+
+def index(settings: Settings) -> None:
+    """Bring the index up to date and say what was done. Raises ValueError, OSError or StopError."""
+    if not settings.folder.is_dir():
+        raise ValueError(f"there is no folder {settings.folder}")
+    print(f"index: looking through {settings.folder}", flush=True)
+    weights = settings.weights or _weights_of(settings.out)
+    recipe = RECIPES[settings.network]
+    if recipe.warning:
+        print(f"index: {recipe.warning}", file=sys.stderr)
+    if not weights.is_file():
+        if settings.weights is None:
+            print(
+                f"index: {weights}, which {settings.out} was made with, is gone: new photographs can't be "
+                "taken in; name it with --weights",
+                file=sys.stderr,
+            )
+            return
+        raise ValueError(f"there are no weights {weights}")
+    network = recipe.network(weights)
+    jobs = settings.jobs or core_count()
+    with StopError.on_signals():
+        outcome = take_in(Making(settings.folder, settings.out, network, weights.stem, jobs, settings.gpus))
+    report(outcome, settings.out)
+
+
+def _weights_of(out: Path) -> Path:
+    if not out.exists():
+        raise ValueError("name the network's weights with --weights")
+    return Path(read_contents(out).attributes["weights"])
+
+
+def report(outcome: Outcome, out: Path) -> None:
+    """Say what an index holds, and what is left out for which reason."""
+    print(
+        f"index: {out}: {outcome.photographs} photographs, {outcome.computed} of them new or changed, "
+        f"{outcome.removed} removed"
+    )
+    reasons = sorted((one.reason, one.file) for one in outcome.left_out)
+    if reasons:
+        print(f"index: {len(reasons)} left out:")
+    for reason, same in groupby(reasons, key=lambda one: one[0]):
+        print(f"  {some((file for _, file in same), SHOWN)}: {reason}")
+
+
+def parse_options(argv: Sequence[str] | None) -> Settings:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m eval.index",
         description=__doc__,
-        epilog="example: python -m eval.index ~/photographs\n"
-        "then:    python -m eval.serve --features ~/photographs.h5 --images ~/photographs",
+        epilog="example: python -m eval.index ~/photographs --weights VGG_ILSVRC_16_layers.caffemodel\n"
+        "then:    python -m eval.serve --features ~/photographs.h5",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="photographs")
     add("--out", type=Path, metavar="FILE", help="the index (default: DIR.h5 beside DIR)")
-    add("--like", type=Path, default=LIKE, metavar="FILE", help="features file (default: %(default)s)")
-    add("--deploy", type=Path, metavar="FILE", help="its prototxt, where a run doesn't have it")
-    add("--weights", type=Path, metavar="FILE", help="its caffemodel, likewise")
-    add("--jobs", metavar="N", help="processes (default: one a core, as memory goes)")
-    add("--gpu", metavar="0,1", help="GPUs, a process each (default: the CPU)")
-    return parser.parse_args(arguments)
+    add("--network", choices=tuple(RECIPES), default="vgg16", help="default: %(default)s")
+    add("--weights", type=Path, metavar="FILE", help="its caffemodel (default: what FILE was made with)")
+    add("--jobs", type=positive_int, metavar="N", help="processes (default: one a core, as memory goes)")
+    add("--gpu", type=gpu_list, default=(), metavar="0,1", help="GPUs, a process each (default: the CPU)")
+    options = parser.parse_args(argv)
+    folder = options.folder.absolute()
+    return Settings(
+        folder=folder,
+        out=options.out or folder.with_name(f"{folder.name}.h5"),
+        network=options.network,
+        weights=options.weights,
+        jobs=options.jobs,
+        gpus=options.gpu,
+    )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; its exit status."""
-    options = parse_options(arguments)
-    folder = options.folder.resolve()
-    out = options.out or folder.with_name(f"{folder.name}.h5")
-    try:
-        index = Index(options.like, options.deploy, options.weights)
-        if index.network is None:
-            raise ValueError(
-                f"the network of {options.like} is not found: name it with --deploy and --weights"
-            )
-        words = extract_arguments(index.network, index.model, folder, out)
-    except (ValueError, OSError) as error:
-        print(f"index: {one_sentence(error)}", file=sys.stderr)
-        return 1
-    for option in ("jobs", "gpu"):
-        if value := getattr(options, option):
-            words += [f"--{option}", value]
-    status = extract.main(words)
-    if status == 0:
-        print(f"search it: python -m eval.serve --features {out} --images {folder}")
-    return status
+    settings = parse_options(argv)
+    return run_program(
+        "index",
+        lambda: index(settings),
+        interrupted="interrupted; the same command goes on where it was",
+    )
 
 
 if __name__ == "__main__":

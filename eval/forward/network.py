@@ -22,6 +22,9 @@ from tools.program import written_beside
 
 # No weight has this value: where it is left after loading, the caffemodel had nothing.
 UNSET = np.float32(-1.5e38)
+INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
+MOST_TIMES_SIDE = 12
+"""How much longer than Network.max_side a narrow picture may become where its shorter side is enlarged."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,33 @@ class Network:
     """Above 0: also the features of MOP-CNN's windows at this step, as one row: LAYER_windowsSIDE."""
     mop: str | None = None
     """File of a MOP-CNN model: adds mop."""
+    interpolation: str = "bilinear"
+    """A key of INTERPOLATIONS: bilinear is the article's; area averages what a pixel of the result covers, as
+    a phone's picture of 12 million pixels needs."""
 
 
 def scaled_size(part: Part, max_side: int, min_side: int) -> tuple[int, int]:
-    """Height and width that Network.max_side and min_side give a picture's part, its aspect kept."""
+    """Height and width that Network.max_side and min_side give a picture's part, its aspect kept.
+
+    Raises ValueError for a part so narrow that it would not fit into memory.
+    """
     height, width = part.pixels.shape[:2]
     scale = min(1.0, max_side / max(part.whole))
     scale = max(scale, min_side / min(height, width)) if min(height, width) * scale < min_side else scale
+    if max(height, width) * scale > MOST_TIMES_SIDE * max(max_side, min_side):
+        raise ValueError(f"{width} x {height} pixels are too narrow a picture")
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def to_input(pixels: np.ndarray, size: tuple[int, int], mean: tuple[float, float, float]) -> np.ndarray:
+def to_input(
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    mean: tuple[float, float, float],
+    interpolation: str = "bilinear",
+) -> np.ndarray:
     """Resize and subtract the mean: (H, W, 3) uint8 -> (3, h, w) float32."""
     height, width = size
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(pixels, (width, height), interpolation=INTERPOLATIONS[interpolation])
     return np.asarray(resized.astype(np.float32) - np.array(mean, np.float32)).transpose(2, 0, 1)
 
 
@@ -143,7 +159,9 @@ class Extractor:
             network.input_size or scaled_size(part, network.max_side, network.min_side) for part in parts
         ]
         for size, same in groupby(zip(sizes, parts, strict=True), key=lambda item: item[0]):
-            yield from self._forward([to_input(part.pixels, size, network.mean) for _, part in same])
+            yield from self._forward(
+                [to_input(part.pixels, size, network.mean, network.interpolation) for _, part in same]
+            )
 
     def _forward(self, inputs: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """The wanted blobs of inputs (3, h, w) of one size, to be used before the next is asked for."""

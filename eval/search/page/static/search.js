@@ -1,16 +1,69 @@
 "use strict";
+// The address says what is searched for: picture=NAME, upload=KEY or query=NAME, and box, by, model. Without one of
+// them all pictures are shown. Everything that is chosen changes the address; the page shows what the address says.
+const LONGEST = 1600; // pixels that a photograph is shrunk to before it is sent
+const AS_IT_IS = 3 * 1024 * 1024; // bytes up to which a photograph no longer than that is sent unchanged
+const KINDS = ["picture", "upload", "query"];
+
 const at = (id) => document.getElementById(id);
 const address = (kind, name) => `/${kind}/${name.split("/").map(encodeURIComponent).join("/")}`;
 const corners = ["x1", "y1", "x2", "y2"].map(at);
 const canvas = at("canvas");
-const query = { image: null, source: null, box: null };
+const boxable = at("file") !== null;
+const shown = { image: null, scale: 1, width: 0, height: 0, box: null }; // scale: canvas pixels for one of the picture
 let newest = 0;
 
-function say(words, isError) {
-  at("error").hidden = !isError;
-  at(isError ? "error" : "status").textContent = words;
-  if (isError) at("status").textContent = "";
+// --- what the address says
+
+function asked() {
+  const words = new URLSearchParams(location.search);
+  const kind = KINDS.find((one) => words.has(one));
+  const box = words.get("box")?.split(",").map(Number);
+  return {
+    kind, name: kind && words.get(kind), as: words.get("as"), by: words.get("by"), model: words.get("model"),
+    box: box?.length === 4 && box.every(Number.isFinite) ? box : null,
+  };
 }
+
+function go(changes) {
+  const words = new URLSearchParams(location.search);
+  if (KINDS.some((kind) => kind in changes)) for (const word of [...KINDS, "as", "box"]) words.delete(word);
+  for (const [word, value] of Object.entries(changes)) {
+    if (value === null) words.delete(word); else words.set(word, value);
+  }
+  const target = String(words) ? `/?${words}` : "/";
+  if (target !== location.pathname + location.search) history.pushState(null, "", target);
+  show();
+}
+
+function show() {
+  const wanted = asked();
+  newest += 1;
+  say("");
+  offerRepresentations(wanted);
+  if (at("query")) at("query").value = wanted.kind === "query" ? wanted.name : "";
+  at("search").hidden = !wanted.kind;
+  at("browse").hidden = Boolean(wanted.kind);
+  document.title = wanted.kind ? `${wanted.as ?? wanted.name}: search by picture` : "Search by picture";
+  if (wanted.kind) search(wanted); else browse();
+}
+
+function say(words, isError = false) {
+  at("error").hidden = !isError;
+  at("error").textContent = isError ? words : "";
+  at("status").textContent = isError ? "" : words;
+}
+
+function offerRepresentations({ model, by }) {
+  if ([...(at("model").options ?? [])].some((option) => option.value === model)) at("model").value = model;
+  const offered = [...document.querySelectorAll(".representations")].find((one) => one.dataset.model === at("model").value);
+  at("representation").replaceChildren(offered.content.cloneNode(true));
+  const options = [...at("representation").options];
+  if (options.some((option) => option.value === by)) at("representation").value = by;
+  at("representation").parentElement.hidden = options.length < 2;
+}
+
+// --- searching
 
 async function answerOf(response) {
   let answer;
@@ -23,56 +76,177 @@ async function answerOf(response) {
   return answer;
 }
 
-async function search() {
-  if (!query.source) return;
-  const number = ++newest;
-  const asked = { ...query.source, box: query.box, model: at("model").value, representation: at("representation").value };
+async function search(wanted) {
+  const number = newest;
+  const { kind, name, box } = wanted;
+  at("what").textContent = wanted.as ?? name;
   say("Searching…");
   at("results").classList.add("waiting");
+  const source = { [kind === "picture" ? "name" : kind]: name };
+  const question = { ...source, box, model: at("model").value, representation: at("representation").value };
   try {
     const answer = await answerOf(await fetch("/search", {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked),
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question),
     }));
     if (number !== newest) return;
-    at("results").replaceChildren(...answer.results.map(shown));
-    say(`The ${answer.results.length} most similar of ${answer.pictures} pictures, in ${answer.seconds} s. The score is the cosine similarity.`);
+    at("results").replaceChildren(...answer.results.map((one, place) => tile(one.name, place, one.score)));
+    say(`The ${answer.results.length} most similar of ${answer.pictures}, in ${answer.seconds} s; 1 is the same.`);
+    await look(answer, number, kind === "upload" ? address("uploads", name) : address("views", answer.picture));
+    at("file-itself").hidden = kind === "upload";
+    if (kind !== "upload") at("file-itself").href = address("pictures", answer.picture);
   } catch (error) {
     if (number !== newest) return;
     at("results").replaceChildren();
-    say(error.message, true);
+    say(error.message || "The server does not answer.", true);
   } finally {
     if (number === newest) at("results").classList.remove("waiting");
   }
 }
 
-function shown(result, place) {
+async function look({ width, height, box }, number, url) {
+  const image = await loaded(url);
+  if (number !== newest) return;
+  Object.assign(shown, { image, width, height });
+  setBox(box);
+}
+
+function loaded(url) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error("The picture could not be shown."));
+    image.src = url;
+  });
+}
+
+function tile(name, place, score) {
   const item = document.createElement("li");
   const button = document.createElement("button");
   const image = document.createElement("img");
-  const name = document.createElement("span");
-  const score = document.createElement("span");
+  const words = document.createElement("span");
   button.type = "button";
-  image.src = address("thumbnails", result.name);
+  image.src = address("thumbnails", name);
+  image.loading = "lazy";
   image.alt = "";
-  name.textContent = result.name;
-  score.textContent = `${place + 1}. ${result.score.toFixed(4)}`;
-  score.className = "score";
-  button.append(image, score, name);
-  button.addEventListener("click", () => choose(result.name));
+  words.textContent = name;
+  button.append(image);
+  if (score !== undefined) {
+    const said = document.createElement("span");
+    said.className = "score";
+    said.textContent = `${place + 1}. ${score.toFixed(3)}`;
+    button.append(said);
+  }
+  button.append(words);
+  button.addEventListener("click", () => choose({ picture: name }));
   item.append(button);
   return item;
 }
 
+function choose(source) {
+  go(source);
+  scrollTo({ top: 0 });
+}
+
+// --- all pictures
+
+const browsed = { count: 0, seed: null, under: false };
+
+async function browse() {
+  if (browsed.count === 0) await more();
+}
+
+async function more() {
+  if (browsed.under) return;
+  browsed.under = true;
+  const { seed, count } = browsed;
+  try {
+    const answer = await answerOf(await fetch(`/pictures?start=${count}${seed === null ? "" : `&seed=${seed}`}`));
+    at("pictures").append(...answer.names.map((name) => tile(name)));
+    browsed.count = count + answer.names.length;
+    at("more").hidden = browsed.count >= answer.all;
+  } catch (error) {
+    say(error.message || "The server does not answer.", true);
+  } finally {
+    browsed.under = false;
+  }
+}
+
+at("more").addEventListener("click", more);
+at("shuffle")?.addEventListener("click", () => {
+  Object.assign(browsed, { count: 0, seed: Math.floor(Math.random() * 1e9) });
+  at("pictures").replaceChildren();
+  more();
+});
+
+// --- photographs from outside
+
+async function shrunk(file) {
+  const url = URL.createObjectURL(file);
+  try {
+    const image = await loaded(url); // upright: browsers follow a photograph's orientation
+    const scale = Math.min(1, LONGEST / Math.max(image.naturalWidth, image.naturalHeight));
+    if (scale === 1 && file.size <= AS_IT_IS) return file;
+    const small = document.createElement("canvas");
+    small.width = Math.max(1, Math.round(image.naturalWidth * scale));
+    small.height = Math.max(1, Math.round(image.naturalHeight * scale));
+    const pen = small.getContext("2d");
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, small.width, small.height);
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(image, 0, 0, small.width, small.height);
+    return await new Promise((resolve) => { small.toBlob((blob) => resolve(blob ?? file), "image/jpeg", 0.93); });
+  } catch {
+    return file; // what this browser can't show, such as HEIC, the server may read
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+async function upload(file) {
+  if (!boxable) return;
+  const number = ++newest;
+  at("choose").firstChild.textContent = "Sending…";
+  try {
+    const sent = await shrunk(file);
+    const most = Number(document.body.dataset.uploadMb);
+    if (sent.size > most * 1024 * 1024) throw new Error(`The file is too large: at most ${most} MB go.`);
+    const form = new FormData();
+    form.append("photograph", sent, "photograph");
+    const answer = await answerOf(await fetch("/uploads", { method: "POST", body: form }));
+    if (number === newest) choose({ upload: answer.upload, as: file.name });
+  } catch (error) {
+    if (number === newest) say(error.message || "The server does not answer.", true);
+  } finally {
+    at("choose").firstChild.textContent = "Choose a photograph";
+  }
+}
+
+at("file")?.addEventListener("change", () => { if (at("file").files.length) upload(at("file").files[0]); at("file").value = ""; });
+for (const kind of ["dragover", "drop", "dragleave"]) {
+  addEventListener(kind, (event) => {
+    event.preventDefault();
+    document.body.classList.toggle("over", boxable && kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
+  });
+}
+
+// --- the picture and the box on it
+
 function draw() {
-  const image = query.image;
-  const width = Math.min(canvas.parentElement.clientWidth, Math.max(image.naturalWidth, 320));
-  const scale = width / image.naturalWidth;
-  canvas.width = width;
-  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+  const { image, width, height, box } = shown;
+  const narrow = matchMedia("(max-width: 52rem)").matches;
+  const most = { width: canvas.parentElement.clientWidth, height: innerHeight * (narrow ? 0.3 : 0.6) };
+  shown.scale = Math.min(most.width / width, most.height / height, Math.max(1, 320 / width));
+  const sharp = devicePixelRatio || 1;
+  canvas.style.width = `${width * shown.scale}px`;
+  canvas.style.height = `${height * shown.scale}px`;
+  canvas.width = Math.max(1, Math.round(width * shown.scale * sharp));
+  canvas.height = Math.max(1, Math.round(height * shown.scale * sharp));
   const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
   pen.drawImage(image, 0, 0, canvas.width, canvas.height);
-  if (!query.box) return;
-  const [x1, y1, x2, y2] = query.box.map((value) => value * scale);
+  if (!box) return;
+  const [x1, y1, x2, y2] = box.map((value) => value * shown.scale * sharp);
   pen.fillStyle = "rgba(0, 0, 0, .45)";
   pen.beginPath();
   pen.rect(0, 0, canvas.width, canvas.height);
@@ -80,118 +254,64 @@ function draw() {
   pen.fill("evenodd");
   for (const [colour, line] of [["#000", 4], ["#ffdc00", 2]]) {
     pen.strokeStyle = colour;
-    pen.lineWidth = line;
+    pen.lineWidth = line * sharp;
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
   }
 }
 
 function setBox(box) {
-  query.box = box;
+  shown.box = box;
   corners.forEach((field, i) => { field.value = box ? box[i] : ""; });
+  at("whole").disabled = !box;
   draw();
 }
 
-function ask(source, url, words, box) {
-  const number = ++newest;
-  const image = new Image();
-  image.onload = () => {
-    if (number !== newest) return;
-    Object.assign(query, { image, source });
-    at("asked").hidden = false;
-    at("what").textContent = words;
-    setBox(box);
-    search();
-  };
-  image.onerror = () => say("The picture could not be shown.", true);
-  image.src = url;
-}
-
-function chosen(name, queryName) {
-  at("name").value = name;
-  if (at("query")) at("query").value = queryName;
-}
-
-function choose(name) {
-  chosen(name, "");
-  ask({ name }, address("pictures", name), name, null);
-  scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-}
-
-async function upload(file) {
-  const most = Number(document.body.dataset.uploadMb);
-  if (file.size > most * 1024 * 1024) {
-    say(`The file is too large: at most ${most} MB go.`, true);
-    return;
-  }
-  say("Uploading…");
-  const form = new FormData();
-  form.append("photograph", file);
-  try {
-    const answer = await answerOf(await fetch("/uploads", { method: "POST", body: form }));
-    chosen("", "");
-    ask({ upload: answer.upload }, `/uploads/${answer.upload}`, file.name, null);
-  } catch (error) {
-    say(error.message, true);
-  }
-}
-
-function offerRepresentations() {
-  const before = at("representation").value;
-  const offered = [...document.querySelectorAll(".representations")].find((one) => one.dataset.model === at("model").value);
-  at("representation").replaceChildren(offered.content.cloneNode(true));
-  if ([...at("representation").options].some((option) => option.value === before)) at("representation").value = before;
-}
-
-at("file").addEventListener("change", () => { if (at("file").files.length) upload(at("file").files[0]); at("file").value = ""; });
-for (const kind of ["dragover", "drop", "dragleave"]) {
-  addEventListener(kind, (event) => {
-    event.preventDefault();
-    at("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
-  });
-}
-at("name").addEventListener("change", () => { if (at("name").value) choose(at("name").value); });
-at("query")?.addEventListener("change", () => {
-  const option = at("query").selectedOptions[0];
-  if (!option.value) return;
-  chosen("", option.value);
-  const { image, box } = option.dataset;
-  ask({ name: option.value, query: true }, address("pictures", image), option.value, box.split(",").map(Number));
-});
-at("model").addEventListener("change", () => { offerRepresentations(); search(); });
-at("representation").addEventListener("change", search);
-at("whole").addEventListener("click", () => { setBox(null); search(); });
-for (const field of corners) {
-  field.addEventListener("change", () => {
-    if (corners.some((one) => one.value === "")) return;
-    setBox(corners.map((one) => Number(one.value)));
-    search();
-  });
-}
-
-let start = null;
 const place = (event) => {
   const frame = canvas.getBoundingClientRect();
   const inside = (value, most) => Math.round(Math.max(0, Math.min(most, value)));
   return [
-    inside((event.clientX - frame.left) / frame.width * query.image.naturalWidth, query.image.naturalWidth),
-    inside((event.clientY - frame.top) / frame.height * query.image.naturalHeight, query.image.naturalHeight),
+    inside((event.clientX - frame.left) / frame.width * shown.width, shown.width),
+    inside((event.clientY - frame.top) / frame.height * shown.height, shown.height),
   ];
 };
 const between = ([ax, ay], [bx, by]) => [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
+const started = { from: null };
+
 canvas.addEventListener("pointerdown", (event) => {
-  start = place(event);
+  if (!boxable || !shown.image) return;
+  started.from = place(event);
   canvas.setPointerCapture(event.pointerId);
 });
-canvas.addEventListener("pointermove", (event) => { if (start) setBox(between(start, place(event))); });
+canvas.addEventListener("pointermove", (event) => { if (started.from) setBox(between(started.from, place(event))); });
 canvas.addEventListener("pointerup", (event) => {
-  if (!start) return;
-  const box = between(start, place(event));
-  start = null;
-  const large = box[2] - box[0] >= 4 && box[3] - box[1] >= 4;
-  setBox(large ? box : null);
-  search();
+  if (!started.from) return;
+  const box = between(started.from, place(event));
+  started.from = null;
+  const large = (box[2] - box[0]) * shown.scale >= 8 && (box[3] - box[1]) * shown.scale >= 8;
+  if (!large) setBox(asked().box); else go({ box: box.join(",") });
 });
-canvas.addEventListener("pointercancel", () => { start = null; });
-addEventListener("resize", () => { if (query.image) draw(); });
-offerRepresentations();
+canvas.addEventListener("pointercancel", () => { started.from = null; });
+for (const field of corners) {
+  field.addEventListener("change", () => {
+    if (corners.every((one) => one.value !== "")) go({ box: corners.map((one) => Number(one.value)).join(",") });
+  });
+}
+at("whole").addEventListener("click", () => {
+  const { kind, name } = asked();
+  // a query of the ground truth is its box: the whole picture is a picture of the index
+  go(kind === "query" ? { picture: at("file-itself").pathname.split("/").slice(2).map(decodeURIComponent).join("/") } : { [kind]: name, as: asked().as });
+});
+
+// --- the rest
+
+at("home").addEventListener("click", (event) => { event.preventDefault(); go({ picture: null, by: null, model: null }); });
+at("all").addEventListener("click", () => { go({ picture: null }); scrollTo({ top: 0 }); });
+at("representation").addEventListener("change", () => go({ by: at("representation").value }));
+at("model").addEventListener("change", () => go({ model: at("model").value }));
+at("query")?.addEventListener("change", () => { if (at("query").value) choose({ query: at("query").value }); });
+addEventListener("popstate", show);
+addEventListener("resize", () => { if (shown.image && !at("search").hidden) draw(); });
+canvas.classList.toggle("boxable", boxable);
+at("boxable").hidden = !boxable;
+at("box").hidden = !boxable;
+show();

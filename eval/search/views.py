@@ -1,0 +1,114 @@
+"""Pictures as the page shows them: small JPEGs, upright, of whatever the network can read.
+
+A browser can't show all of those (HEIC, TIFF), and need not load 20 MB to show a picture a hand wide.
+"""
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from eval.forward.photographs import Picture, read_part
+from tools.processes import core_count
+
+VIEW_SIDE = 1280
+THUMBNAIL_SIDE = 240
+KEPT_VIEWS = 64
+KEPT_THUMBNAILS = 4096
+REDUCTIONS = (
+    (8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2),
+)
+Key = tuple[str, int]
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture to look at, and the size in pixels of the one it was made from."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+class Views:
+    """Makes views and keeps the newest. Any thread may use it; as many pictures as cores are decoded at once."""
+
+    def __init__(self) -> None:
+        self.decoding = threading.BoundedSemaphore(core_count())
+        self._lock = threading.Lock()
+        self._views: OrderedDict[Key, View] = OrderedDict()
+        self._thumbnails: OrderedDict[Key, bytes] = OrderedDict()
+
+    def of(self, path: Path) -> View:
+        """The whole picture, its longer side at most VIEW_SIDE. Raises OSError or ValueError."""
+        return self._kept(self._views, KEPT_VIEWS, path, _view)
+
+    def thumbnail(self, path: Path) -> bytes:
+        """The picture as JPEG, its shorter side at most THUMBNAIL_SIDE. Raises OSError or ValueError."""
+        return self._kept(self._thumbnails, KEPT_THUMBNAILS, path, _thumbnail)
+
+    def _kept(
+        self, kept: OrderedDict[Key, Kept], most: int, path: Path, make: Callable[[Path], Kept]
+    ) -> Kept:
+        key = str(path), Picture(str(path)).stamp()
+        with self._lock:
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        with self.decoding:
+            made = make(path)
+        with self._lock:
+            kept[key] = made
+            while len(kept) > most:
+                kept.popitem(last=False)
+        return made
+
+
+def _view(path: Path) -> View:
+    pixels = _pixels(path)
+    height, width = pixels.shape[:2]
+    return View(_jpeg(pixels, VIEW_SIDE / max(height, width)), width, height)
+
+
+def _thumbnail(path: Path) -> bytes:
+    pixels = _reduced(path.read_bytes())
+    if pixels is None:
+        pixels = _pixels(path)
+    return _jpeg(pixels, THUMBNAIL_SIDE / min(pixels.shape[:2]))
+
+
+def _pixels(path: Path) -> np.ndarray:
+    try:
+        return read_part(Picture(str(path))).pixels
+    except ValueError:
+        raise ValueError("The picture can't be decoded.") from None
+
+
+def _reduced(content: bytes) -> np.ndarray | None:
+    """A large JPEG decoded at a half, quarter or eighth, which takes as little of the time; None for others."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "MPO")) as picture:
+            shorter = min(picture.size)
+    except Exception:  # the decoder that reads it whole will say what is wrong
+        return None
+    for factor, flag in REDUCTIONS:
+        if shorter >= factor * THUMBNAIL_SIDE:
+            return cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    return None
+
+
+def _jpeg(pixels: np.ndarray, scale: float) -> bytes:
+    """Pixels (H, W, 3) BGR as JPEG, never enlarged."""
+    height, width = (max(1, round(side * min(1.0, scale))) for side in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
