@@ -1,8 +1,8 @@
 """A search page over an index of eval.index, or over features files of eval.extract.
 
-Click a picture, drop a photograph, draw a box on it; the ranked results come back, and a click on one searches
-with it. For this machine alone unless told otherwise; only pictures of the index are served. The newest
-uploads are kept in a temporary folder, which goes when the server ends.
+Click a picture, drop a photograph, draw a box on it; the ranked results come back, and a click on one
+searches with it. For this machine alone unless told otherwise; only pictures of the index are served. The
+newest uploads are kept in a temporary folder, which goes when the server ends.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,8 +56,11 @@ class Settings:
     browser: bool
 
 
-def serve(settings: Settings) -> None:
-    """Listen until stopped. Raises ValueError or OSError for what can't be served."""
+def serve(settings: Settings) -> int:
+    """Listen until a signal comes; returns the exit status that says which.
+
+    Raises ValueError or OSError for what can't be served.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="search-")))
         indexes = []
@@ -77,7 +81,20 @@ def serve(settings: Settings) -> None:
         print(f"Search {len(site.names)} pictures at {address} (Ctrl-C ends it)", flush=True)
         if settings.browser:
             open_browser(address)
-        server.run()
+        return _run_until_stopped(server)
+
+
+def _run_until_stopped(server: Any) -> int:
+    numbers = []
+
+    def stop(number: int, _: object) -> None:
+        numbers.append(number)
+        raise KeyboardInterrupt  # which waitress takes for the end, and keeps to itself
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    server.run()
+    return 128 + numbers[0]
 
 
 def _listen(app: Flask, settings: Settings) -> Any:
@@ -157,7 +174,7 @@ def _port(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; its exit status."""
     settings = parse_options(argv)
-    return run_program("serve", lambda: serve(settings), interrupted="ended")
+    return run_program("serve", lambda: serve(settings))
 
 
 if __name__ == "__main__":

@@ -1,76 +1,41 @@
-"""The search page in a real browser and over HTTP, and eval.index, against rankings by definition."""
+"""The search page over a run's features, in a real browser and over HTTP, against rankings by definition."""
 
-import http.client
+import io
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import h5py
 import numpy as np
+import pillow_heif
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from small_run import ROOT, SmallRun, draw
+from search_page import PATIENCE, ROOT, Server, names_shown, serve
+from small_run import SmallRun, draw
 
-import eval.index
-from eval.search.index import Index
-from eval.serve import UPLOAD_MB, check_picture, main
+from eval.search.index import PCA_DIM, PICTURES_A_DIM, Index, Representation
+from eval.search.uploads import KEPT_UPLOADS, UPLOAD_MB, check_picture
+from eval.serve import main
 
 pytest_plugins = ("small_run",)
-PATIENCE = 120_000
 FAR = "far away/green gate 4"
-
-
-class Server:
-    """eval.serve in a process of its own."""
-
-    def __init__(self, *words: object) -> None:
-        command = [sys.executable, "-m", "eval.serve", *map(str, words), "--port", "0"]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        said = self.process.stdout.readline()
-        assert "http://127.0.0.1:" in said, self.process.stderr.read()
-        self.url = said.split(" at ")[1].split("/ ")[0]
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        """One request, its path sent as it is; status, headers and body of the answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, sent)
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
-
-    def search(self, **asked: object) -> tuple[int, dict]:
-        """Status and answer of a search."""
-        words = {"model": "pretrained", "representation": "fc6"} | asked
-        status, _, body = self.ask(
-            "POST", "/search", json.dumps(words).encode(), Content_Type="application/json"
-        )
-        return status, json.loads(body)
-
-    def stop(self) -> None:
-        """End it, if it hasn't."""
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(scope="module")
 def server(small_run: SmallRun) -> Iterator[Server]:
     features = [small_run.work / "features" / f"{model}.h5" for model in ("pretrained", "finetuned")]
-    running = Server("--features", *features, "--images", small_run.images, "--gt", small_run.gt)
+    running = serve("--features", *features, "--images", small_run.images, "--gt", small_run.gt)
     yield running
     running.stop()
 
@@ -88,11 +53,6 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     yield opened
     assert wrong == []
     context.close()
-
-
-def names_shown(page: Page) -> list[str]:
-    expect(page.locator("#status")).to_contain_text("most similar")
-    return page.locator("#results li span:last-child").all_inner_texts()
 
 
 def by_definition(run: SmallRun, vector: np.ndarray) -> list[str]:
@@ -115,7 +75,7 @@ def test_upload_box_results_click_through(page: Page, small_run: SmallRun, tmp_p
     page.select_option("#representation", "fc6")
     expect(page.locator("#what")).to_have_text("my photograph.png")
     assert names_shown(page) == by_definition(small_run, row_of(small_run, "database", "red_hall_1"))
-    assert page.locator("#results li span.score").first.inner_text() == "1. 1.0000"
+    assert page.locator("#results li span.score").first.inner_text() == "1. 1.000"
 
     canvas = page.locator("#canvas").bounding_box()
     page.mouse.move(canvas["x"] + 30, canvas["y"] + 30)
@@ -124,7 +84,7 @@ def test_upload_box_results_click_through(page: Page, small_run: SmallRun, tmp_p
     page.mouse.up()
     corners = [float(page.input_value(f"#{corner}")) for corner in ("x1", "y1", "x2", "y2")]
     assert corners[2:] == [72, 72] and 0 < corners[0] < 20 and 0 < corners[1] < 20
-    expect(page.locator("#results li span.score").first).not_to_have_text("1. 1.0000")
+    expect(page.locator("#results li span.score").first).not_to_have_text("1. 1.000")
 
     second = page.locator("#results button").nth(1)
     name = second.locator("span").last.inner_text()
@@ -140,16 +100,119 @@ def test_a_query_of_the_ground_truth_is_ranked_as_eval_score_ranks_it(
     page.select_option("#model", "finetuned")
     page.select_option("#representation", "fc6_relu6")
     page.select_option("#query", "blue_tower_2")
+    expect(page.locator("#what")).to_have_text("blue_tower_2")
     ranked = small_run.work / "ranks" / "finetuned" / "fc6_relu6" / "none" / "blue_tower_2.txt"
     assert names_shown(page) == ranked.read_text().splitlines()[:24]
     assert [float(page.input_value(f"#{corner}")) for corner in ("x1", "x2")] == [8, 70.5]
 
 
-def test_a_name_with_blanks_and_a_folder(page: Page) -> None:
-    page.fill("#name", FAR)
-    page.press("#name", "Tab")
+def test_it_opens_with_pictures_to_click(page: Page, server: Server) -> None:
+    shown = page.locator("#pictures li")
+    expect(shown).to_have_count(15)
+    expect(shown.first.locator("img")).to_have_js_property("complete", True)
+    assert shown.first.locator("img").evaluate("image => image.naturalWidth") > 0
+    page.click("#shuffle")
+    expect(shown).to_have_count(15)
+    names = [json.loads(server.ask("GET", f"/pictures{query}")[2])["names"] for query in ("", "?seed=3")]
+    assert names[0] == sorted(names[1]) != names[1]
+    page.get_by_role("button", name=FAR).click()
     expect(page.locator("#what")).to_have_text(FAR)
     assert names_shown(page)[0] == FAR
+    expect(page.locator("#pictures")).to_be_hidden()
+
+
+def test_each_search_has_an_address(page: Page, server: Server) -> None:
+    page.get_by_role("button", name="red_hall_1").click()
+    names_shown(page)
+    page.select_option("#representation", "fc7")
+    expect(page).to_have_url(f"{server.url}/?picture=red_hall_1&by=fc7")
+    seven = names_shown(page)
+    second = page.locator("#results button").nth(1)
+    name = second.locator("span").last.inner_text()
+    second.click()
+    expect(page.locator("#what")).to_have_text(name)
+    names_shown(page)
+    page.go_back()
+    expect(page.locator("#what")).to_have_text("red_hall_1")
+    assert names_shown(page) == seven
+    page.reload()
+    expect(page.locator("#what")).to_have_text("red_hall_1")
+    assert names_shown(page) == seven and page.input_value("#representation") == "fc7"
+    page.click("#all")
+    expect(page.locator("#pictures li")).to_have_count(15)
+    expect(page.locator("#results")).to_be_hidden()
+
+
+def test_an_upload_and_its_box_come_back_too(page: Page, small_run: SmallRun) -> None:
+    page.set_input_files("#file", small_run.images / "blue_tower_0.jpg")
+    whole = names_shown(page)
+    page.evaluate("go({ box: '10,10,50,60' })")
+    expect(page.locator("#x2")).to_have_value("50")
+    boxed = names_shown(page)
+    page.reload()
+    assert names_shown(page) == boxed
+    page.locator("summary", has_text="Box").click()
+    page.click("#whole")
+    expect(page.locator("#x2")).to_have_value("")
+    assert names_shown(page) == whole
+    page.go_back()
+    expect(page.locator("#x2")).to_have_value("50")
+
+
+def test_results_are_in_view_after_an_upload_on_a_phone(page: Page, small_run: SmallRun) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("button", name="red_hall_4").scroll_into_view_if_needed()
+    page.set_input_files("#file", small_run.images / "red_hall_1.jpg")
+    names_shown(page)
+    expect(page.locator("#results img").first).to_be_in_viewport(ratio=1)
+
+
+def as_file(pixels: np.ndarray, kind: str, turned: int | None = None) -> bytes:
+    """A picture file (H, W, 3) uint8 BGR of Pillow's format `kind`, perhaps with an EXIF orientation."""
+    if kind == "HEIF":
+        pillow_heif.register_heif_opener()
+    picture, file = Image.fromarray(pixels[:, :, ::-1]), io.BytesIO()
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = turned
+    more = {"save_all": True, "append_images": [picture.rotate(90)]} if kind == "MPO" else {}
+    picture.save(file, kind, exif=exif, quality=95, **more)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])
+def test_whatever_phones_write_can_be_searched_with(server: Server, small_run: SmallRun, kind: str) -> None:
+    name = "red_hall_1"
+    pixels = cv2.imread(str(small_run.images / f"{name}.jpg"))
+    status, answer = server.upload(as_file(pixels, kind))
+    assert (status, answer["width"], answer["height"]) == (201, 96, 72)
+    best = server.search(upload=answer["upload"])[1]["results"][0]
+    assert best["name"] == name and best["score"] > 0.99
+    status, headers, body = server.ask("GET", f"/uploads/{answer['upload']}")
+    assert (status, headers["Content-Type"]) == (200, "image/jpeg")
+    assert cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR).shape == (72, 96, 3)
+
+
+def test_a_phones_large_picture_is_shrunk_before_it_is_sent_and_lies_upright(
+    page: Page, server: Server, tmp_path: Path
+) -> None:
+    """Stored lying on its side, with the orientation that says so: 61 megapixels, 20 MB and more."""
+    upright = cv2.resize(draw(0, 3), (6400, 9600), interpolation=cv2.INTER_NEAREST)
+    noise = np.random.default_rng(0).integers(0, 40, (9600, 6400, 1), dtype=np.uint8)
+    stored = np.ascontiguousarray(np.rot90(upright - np.minimum(upright, noise)))
+    content = as_file(stored, "JPEG", turned=6)
+    assert len(content) > UPLOAD_MB * 1024 * 1024 / 2
+    (tmp_path / "IMG_0001.jpg").write_bytes(content)
+    sent = []
+    page.on("request", lambda r: sent.append(len(r.post_data_buffer or b"")) if "/uploads" in r.url else None)
+    page.set_input_files("#file", tmp_path / "IMG_0001.jpg")
+    names_shown(page)
+    expect(page.locator("#what")).to_have_text("IMG_0001.jpg")
+    key = page.url.split("upload=")[1].split("&")[0]
+    view = cv2.imdecode(np.frombuffer(server.ask("GET", f"/uploads/{key}")[2], np.uint8), cv2.IMREAD_COLOR)
+    assert sent[0] < 2_000_000 and view.shape[0] > view.shape[1]
+    small = cv2.resize(upright, view.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(view.astype(int) - small).mean() < 35
 
 
 def test_a_broken_file_gives_a_message_and_the_page_goes_on(page: Page, tmp_path: Path) -> None:
@@ -171,20 +234,13 @@ def test_a_broken_file_gives_a_message_and_the_page_goes_on(page: Page, tmp_path
 def test_a_file_too_large_is_refused_by_the_page_and_by_the_server(
     page: Page, server: Server, tmp_path: Path
 ) -> None:
-    large = tmp_path / "large.jpg"
-    large.write_bytes(cv2.imencode(".jpg", draw(0, 3))[1].tobytes() + bytes(UPLOAD_MB * 1024 * 1024))
+    """The page refuses only what it can't shrink, as it can't show it."""
+    large = tmp_path / "large.heic"
+    large.write_bytes(as_file(draw(0, 3), "HEIF") + bytes(UPLOAD_MB * 1024 * 1024))
     page.set_input_files("#file", large)
     expect(page.locator("#error")).to_have_text(f"The file is too large: at most {UPLOAD_MB} MB go.")
-    status, body = upload(server, large.read_bytes())
+    status, body = server.upload(large.read_bytes())
     assert status == 413 and body["error"] == f"The file is too large: at most {UPLOAD_MB} MB go."
-
-
-def upload(server: Server, content: bytes) -> tuple[int, dict]:
-    head = b'--x\r\nContent-Disposition: form-data; name="photograph"; filename="a"\r\n\r\n'
-    status, _, body = server.ask(
-        "POST", "/uploads", head + content + b"\r\n--x--\r\n", Content_Type="multipart/form-data; boundary=x"
-    )
-    return status, json.loads(body)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -192,8 +248,14 @@ def upload(server: Server, content: bytes) -> tuple[int, dict]:
 def test_it_fits_and_is_accessible(page: Page, width: int, scheme: str) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
+    expect(page.locator("#pictures li")).to_have_count(15)
+    check_it_fits(page, width)
     page.select_option("#query", "red_hall_1")
     names_shown(page)
+    check_it_fits(page, width)
+
+
+def check_it_fits(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     found = Axe().run(page).response["violations"]
     assert [
@@ -232,7 +294,7 @@ def test_pictures_of_the_index_are_served_as_they_are(server: Server, small_run:
 
 
 def test_a_box_on_a_picture_is_the_query_cut_from_it(server: Server, small_run: SmallRun) -> None:
-    _, stored = server.search(name="red_hall_1", query=True, box=[8, 8, 70.5, 70])
+    _, stored = server.search(query="red_hall_1")
     _, computed = server.search(name="red_hall_1", box=[8, 8, 70.5, 70])
     assert stored["results"] == computed["results"]
     expected = by_definition(small_run, row_of(small_run, "queries", "red_hall_1"))
@@ -252,6 +314,12 @@ def test_a_box_on_a_picture_is_the_query_cut_from_it(server: Server, small_run: 
         ({"name": "red_hall_1", "box": {"x": 1}}, "four numbers"),
         ({"name": "red_hall_1", "box": [500, 500, 600, 600]}, "leaves nothing"),
         ({"upload": "0" * 32}, "drop it again"),
+        ({"upload": {"0": 1}}, "drop it again"),
+        ({"query": "red_hall_9"}, "no such query"),
+        ({"name": "red_hall_1", "box": [0, 0, 10**400, 9]}, "no area"),
+        ({"name": "red_hall_1", "box": [-(10**400), 0, 9, 9]}, "no area"),
+        ({"name": ["red_hall_1"]}, "no such picture"),
+        ({"name": "\ud800"}, "no such picture"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_answered_in_a_sentence(
@@ -273,6 +341,56 @@ def test_other_sites_and_other_names_are_refused(server: Server) -> None:
     assert server.ask("DELETE", "/search")[0] == 405
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        b"[" * 100_000,
+        b'{"name":' * 1900 + b"1" + b"}" * 1900,
+        b'{"box": [' + b"9" * 4999 + b", 1, 2, 3]}",
+        b'{"box": [1e999, 0, 1, 1], "name": "red_hall_1", "model": "pretrained", "representation": "fc6"}',
+        b'{"name": "' + b"x" * 1_000_000 + b'"}',
+        b"\xff\xfe{}",
+        b"",
+    ],
+)
+def test_a_question_that_is_none_is_answered_in_a_sentence(server: Server, question: bytes) -> None:
+    status, answer = server.question(question)
+    assert status in (400, 413) and answer["error"]
+
+
+@pytest.mark.parametrize("start", ["-1", "1e3", "9" * 400, "x"])
+def test_a_place_in_the_list_is_a_number(server: Server, start: str) -> None:
+    status, _, body = server.ask("GET", f"/pictures?start={start}")
+    assert status == 400 and "whole number" in json.loads(body)["error"]
+
+
+def test_fifty_searches_and_fifty_uploads_of_one_picture_at_once(server: Server, small_run: SmallRun) -> None:
+    name = "green_gate_2"
+    content = (small_run.images / f"{name}.jpg").read_bytes()
+    expected = by_definition(small_run, row_of(small_run, "database", name))
+
+    def ask(_: int) -> bool:
+        status, uploaded = server.upload(content)
+        answered, answer = server.search(upload=uploaded["upload"])
+        found = [hit["name"] for hit in answer["results"]]
+        return (status, answered, found) == (201, 200, expected)
+
+    with ThreadPoolExecutor(50) as pool:
+        assert list(pool.map(ask, range(50))) == [True] * 50
+
+
+def test_slow_and_idle_connections_shut_nobody_out(server: Server) -> None:
+    lazy = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(150)]
+    try:
+        for one in lazy[::2]:
+            one.sendall(b"POST /uploads HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx")
+        assert server.search(name="red_hall_1")[0] == 200
+        assert server.ask("GET", "/")[0] == 200
+    finally:
+        for one in lazy:
+            one.close()
+
+
 def test_it_listens_on_this_machine_alone(server: Server) -> None:
     own = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     for address in own - {"127.0.0.1"}:
@@ -281,40 +399,65 @@ def test_it_listens_on_this_machine_alone(server: Server) -> None:
 
 
 def test_old_uploads_go(server: Server) -> None:
-    first = upload(server, cv2.imencode(".png", draw(0, 70))[1].tobytes())[1]["upload"]
+    def upload(seed: int) -> str:
+        status, answer = server.upload(cv2.imencode(".png", draw(0, 1000 + seed))[1].tobytes())
+        assert status == 201
+        return answer["upload"]
+
+    first = upload(0)
     assert server.ask("GET", f"/uploads/{first}")[0] == 200
-    for seed in range(71, 87):
-        assert upload(server, cv2.imencode(".png", draw(0, seed))[1].tobytes())[0] == 201
+    for seed in range(KEPT_UPLOADS):
+        upload(1 + seed)
     assert server.ask("GET", f"/uploads/{first}")[0] == 404
+    status, answer = server.search(upload=first)
+    assert status == 400 and "drop it again" in answer["error"]
 
 
-@pytest.mark.parametrize("side", [8000, 30000])
+@pytest.mark.parametrize("side", [13000, 60000])
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header(side: int) -> None:
     png = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
     png[16:24] = side.to_bytes(4) * 2
     png[29:33] = zlib.crc32(png[12:29]).to_bytes(4)
-    with pytest.raises(ValueError, match="at most 60 million"):
+    with pytest.raises(ValueError, match="at most 150 million"):
         check_picture(bytes(png))
 
 
-def test_without_its_network_an_index_is_searched_by_its_own_pictures(
-    small_run: SmallRun, tmp_path: Path
+@pytest.mark.parametrize("loss", ["gone", "other"])
+def test_without_its_network_only_its_own_pictures_are_searched_and_the_start_says_why(
+    small_run: SmallRun, tmp_path: Path, browser: Browser, loss: str
 ) -> None:
-    shutil.copy(small_run.work / "features" / "pretrained.h5", tmp_path / "alone.h5")
-    server = Server("--features", tmp_path / "alone.h5", "--images", small_run.images)
+    features, weights = tmp_path / "alone.h5", tmp_path / "some.caffemodel"
+    shutil.copy(small_run.work / "features" / "pretrained.h5", features)
+    if loss == "other":
+        weights.write_text("something else")
+    with h5py.File(features, "r+") as file:
+        file.attrs["weights"] = str(weights)
+    server = serve("--features", features, "--images", small_run.images)
     try:
         assert server.search(name="red_hall_1")[1]["results"][0]["name"] == "red_hall_1"
         status, answer = server.search(name="red_hall_1", box=[0, 0, 40, 40])
-        assert status == 400 and "own pictures only" in answer["error"]
+        assert status == 400 and "Only whole pictures of the index" in answer["error"]
+        page = browser.new_page()
+        page.goto(server.url)
+        expect(page.locator("#own")).to_contain_text("can't be searched now")
+        expect(page.locator("#file")).to_have_count(0)
+        page.get_by_role("button", name="red_hall_1").click()
+        assert names_shown(page)[0] == "red_hall_1"
+        page.close()
     finally:
-        server.stop()
+        said = server.stop()
+    why = {
+        "gone": f"{weights}, which it was made with, is gone",
+        "other": f"{weights} is not what it was made",
+    }
+    assert said.count("\n") == 1 and why[loss] in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_with_its_processes_and_uploads(small_run: SmallRun, number: int, tmp_path: Path) -> None:
     os.environ["TMPDIR"], before = str(tmp_path), os.environ.get("TMPDIR")
     try:
-        server = Server(
+        server = serve(
             "--features", small_run.work / "features" / "pretrained.h5", "--images", small_run.images
         )
     finally:
@@ -330,27 +473,6 @@ def test_it_ends_with_its_processes_and_uploads(small_run: SmallRun, number: int
         time.sleep(0.1)
     assert children and not any(Path(f"/proc/{child}").exists() for child in children)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_of_photographs_is_indexed_like_the_run(
-    small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    mine = tmp_path / "mine"
-    (mine / "2024").mkdir(parents=True)
-    for i, place in enumerate(("a.png", "2024/b c.jpg", "2024/d.png")):
-        cv2.imwrite(str(mine / place), draw(i, 7))
-    shutil.copy(small_run.images / "red_hall_0.jpg", mine)
-    like = small_run.work / "features" / "pretrained.h5"
-    assert eval.index.main([str(mine), "--like", str(like), "--jobs", "1"]) == 0
-    assert f"--features {tmp_path}/mine.h5 --images {mine}" in capsys.readouterr().out
-    index = Index(tmp_path / "mine.h5", *eval_network(small_run))
-    assert index.names == ["2024/b c", "2024/d", "a", "red_hall_0"]
-    with h5py.File(tmp_path / "mine.h5") as file:
-        assert (file["database/fc6"][3] == row_of(small_run, "database", "red_hall_0")).all()
-
-
-def eval_network(run: SmallRun) -> tuple[Path, Path]:
-    return run.work / "prototxt" / "deploy.prototxt", run.work / "data" / "pre.caffemodel"
 
 
 def test_bad_input_is_one_sentence(
@@ -374,9 +496,6 @@ def test_bad_input_is_one_sentence(
         ),
         (main, ["--features", like, like, "--images", small_run.images], "of one model"),
         (main, ["--features", like, "--images", small_run.images, "--gt", tmp_path], "holds no query"),
-        (eval.index.main, [tmp_path / "empty", "--like", like, "--jobs", 1], "holds no pictures"),
-        (eval.index.main, [tmp_path / "some", "--like", tmp_path / "none.h5"], "no features file"),
-        (eval.index.main, [tmp_path / "some", "--like", like, "--weights", foreign], "its hash is another"),
     ]
     for program, words, sentence in cases:
         assert program([str(word) for word in words]) == 1
@@ -390,3 +509,36 @@ def test_a_port_in_use_is_one_sentence(
     like = small_run.work / "features" / "pretrained.h5"
     assert main(["--features", str(like), "--images", str(small_run.images), "--port", str(server.port)]) == 1
     assert capsys.readouterr().err == f"serve: Address already in use: 127.0.0.1:{server.port}\n"
+
+
+def test_without_a_port_the_next_free_one_is_taken(small_run: SmallRun) -> None:
+    words = ["--features", small_run.work / "features" / "pretrained.h5", "--images", small_run.images]
+    started = [Server([sys.executable, "-m", "eval.serve", *words], cwd=ROOT) for _ in range(2)]
+    try:
+        assert started[0].port != started[1].port
+        assert [one.ask("GET", "/")[0] for one in started] == [200, 200]
+    finally:
+        said = [one.stop() for one in started]
+    assert "is in use, the next one is tried" in said[1]
+
+
+def features_of(path: Path, count: int) -> Path:
+    """A features file of `count` drawn vectors in 200 dimensions, all but 5 of them noise."""
+    random = np.random.default_rng(1)
+    rows = random.normal(size=(count, 200)) * ([8] * 5 + [1] * 195)
+    with h5py.File(path, "w") as file:
+        file["database/names"] = [f"{i:05}" for i in range(count)]
+        file["database/pool5_rmac"] = rows.astype(np.float32)
+    return path
+
+
+def test_whitening_is_offered_and_chosen_where_it_can_be_fitted(tmp_path: Path) -> None:
+    few = Index(features_of(tmp_path / "few.h5", PICTURES_A_DIM * PCA_DIM - 1))
+    many = Index(features_of(tmp_path / "many.h5", PICTURES_A_DIM * PCA_DIM))
+    plain, whitened = Representation("pool5_rmac"), Representation("pool5_rmac", PCA_DIM)
+    assert few.representations == [plain]
+    assert many.representations == [whitened, plain]
+    assert plain.words == "things in it, wherever they are (R-MAC of pool5)"
+    for one in (plain, whitened):
+        hits = many.search(many.of_picture("00007", one), one, 3)
+        assert hits[0].name == "00007" and hits[0].score == pytest.approx(1) and hits[1].score < 0.9

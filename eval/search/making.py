@@ -27,8 +27,13 @@ from eval.search.index_file import Contents, OldRows, Rows, read_contents, write
 from eval.search.journal import Journal
 from tools.program import Progress, StopError, one_sentence, sha256_of
 
-MAKER = ("weights_sha256", "prototxt_sha256", "preprocessing", "run")
-"""The attributes that features follow from."""
+MAKER = {
+    "weights_sha256": "other weights",
+    "prototxt_sha256": "another network",
+    "preprocessing": "pictures prepared otherwise",
+    "run": "other representations",
+}
+"""The attributes that features follow from, and what is said where they differ."""
 MOST_LOST = 3
 """Photographs in a row whose computation ends the process: more, and it isn't the photographs."""
 READERS = f"opencv {cv2.__version__}, pillow-heif {pillow_heif.__version__}"
@@ -142,13 +147,11 @@ def _alone_with(folder: Path) -> Iterator[None]:
 def _check_same(making: Making, maker: dict[str, str], old: Contents) -> None:
     if old.folder != making.folder:
         raise ValueError(f"{making.out} is an index of {old.folder}: name another file for {making.folder}")
-    for name, what in zip(
-        MAKER, ("weights", "network", "preparation of pictures", "representations"), strict=True
-    ):
+    for name, what in MAKER.items():
         if old.attributes.get(name) != maker[name]:
             raise ValueError(
-                f"{making.out} was made with other {what} ({old.attributes.get('weights')}): name another "
-                "file for this index, or remove that one"
+                f"{making.out} was made with {what} (its weights: {old.attributes.get('weights')}): name "
+                "another file for this index, or remove that one"
             )
 
 

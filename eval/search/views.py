@@ -41,7 +41,8 @@ class View:
 
 
 class Views:
-    """Makes views and keeps the newest. Any thread may use it; as many pictures as cores are decoded at once."""
+    """Makes views and keeps the newest. Any thread may use it; no more pictures than cores are decoded at
+    once."""
 
     def __init__(self) -> None:
         self.decoding = threading.BoundedSemaphore(core_count())
@@ -95,7 +96,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def _reduced(content: bytes) -> np.ndarray | None:
-    """A large JPEG decoded at a half, quarter or eighth, which takes as little of the time; None for others."""
+    """A large JPEG decoded at a half, a quarter or an eighth of its size, which is quick; None for others."""
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "MPO")) as picture:
             shorter = min(picture.size)

@@ -11,7 +11,8 @@ const corners = ["x1", "y1", "x2", "y2"].map(at);
 const canvas = at("canvas");
 const boxable = at("file") !== null;
 const shown = { image: null, scale: 1, width: 0, height: 0, box: null }; // scale: canvas pixels for one of the picture
-let newest = 0;
+let newest = 0; // what is shown, counted: an answer that comes after the next was asked for is dropped
+let newestUpload = 0;
 
 // --- what the address says
 
@@ -43,6 +44,7 @@ function show() {
   offerRepresentations(wanted);
   if (at("query")) at("query").value = wanted.kind === "query" ? wanted.name : "";
   at("search").hidden = !wanted.kind;
+  at("all").hidden = !wanted.kind;
   at("browse").hidden = Boolean(wanted.kind);
   document.title = wanted.kind ? `${wanted.as ?? wanted.name}: search by picture` : "Search by picture";
   if (wanted.kind) search(wanted); else browse();
@@ -90,7 +92,8 @@ async function search(wanted) {
     }));
     if (number !== newest) return;
     at("results").replaceChildren(...answer.results.map((one, place) => tile(one.name, place, one.score)));
-    say(`The ${answer.results.length} most similar of ${answer.pictures}, in ${answer.seconds} s; 1 is the same.`);
+    const time = answer.seconds ? `, in ${answer.seconds} s` : "";
+    say(`The ${answer.results.length} most similar of ${answer.pictures}${time}. 1.000 is the same picture.`);
     await look(answer, number, kind === "upload" ? address("uploads", name) : address("views", answer.picture));
     at("file-itself").hidden = kind === "upload";
     if (kind !== "upload") at("file-itself").href = address("pictures", answer.picture);
@@ -143,6 +146,7 @@ function tile(name, place, score) {
 }
 
 function choose(source) {
+  newestUpload += 1;
   go(source);
   scrollTo({ top: 0 });
 }
@@ -204,7 +208,7 @@ async function shrunk(file) {
 
 async function upload(file) {
   if (!boxable) return;
-  const number = ++newest;
+  const number = ++newestUpload;
   at("choose").firstChild.textContent = "Sending…";
   try {
     const sent = await shrunk(file);
@@ -213,9 +217,9 @@ async function upload(file) {
     const form = new FormData();
     form.append("photograph", sent, "photograph");
     const answer = await answerOf(await fetch("/uploads", { method: "POST", body: form }));
-    if (number === newest) choose({ upload: answer.upload, as: file.name });
+    if (number === newestUpload) choose({ upload: answer.upload, as: file.name });
   } catch (error) {
-    if (number === newest) say(error.message || "The server does not answer.", true);
+    if (number === newestUpload) say(error.message || "The server does not answer.", true);
   } finally {
     at("choose").firstChild.textContent = "Choose a photograph";
   }
