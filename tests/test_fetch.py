@@ -264,8 +264,9 @@ def test_full_disk_is_told_before_the_download(site: Site, run, tmp_path: Path, 
     usage = shutil.disk_usage(tmp_path)._replace(free=8_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert run("oxford5k-images", tmp_path / "jpg", "--url", f"{site.root}/i.tgz") == 1
-    said = capsys.readouterr().err
-    assert said == f"fetch: {tmp_path} has 8 MB free, and images.tgz wants 10 MB more\n"
+    told, said = capsys.readouterr().err.splitlines()
+    assert told == f"fetch: images.tgz from {site.root}/i.tgz"
+    assert said == f"fetch: {tmp_path} has 8 MB free, and images.tgz wants 10 MB more"
     assert names(tmp_path) == {"sources.toml"}
 
 
@@ -448,7 +449,7 @@ def test_bad_tables(run, sources: Path, tmp_path: Path, capsys, text: str, sente
 def test_read_only_target(site: Site, run, capsys) -> None:
     site.files["/v"] = BODY
     assert run("vgg16", Path("/proc/self/v"), "--url", f"{site.root}/v") == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert capsys.readouterr().err.count("\n") == 2  # what from where, and what is wrong
 
 
 @pytest.mark.fuzz

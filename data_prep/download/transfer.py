@@ -67,7 +67,9 @@ def download(file: File, target: Path, patience: Patience) -> None:
     """
     problems = []
     part = target.with_name(target.name + PART)
+    size = file.bytes or file.about_bytes
     for url in file.urls:
+        say(f"{file.name}{f', {size / 1e6:,.0f} MB,' if size else ''} from {url}")
         try:
             _download_from(url, file, part, patience)
             _check(file, part)

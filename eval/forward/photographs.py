@@ -47,7 +47,7 @@ def read_part(picture: Picture) -> Part:
         raise ValueError(f"{picture.path} is empty")
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        image = read_heic(content)
+        image = _read_heic(picture.path, content)
     if image is None:
         raise ValueError(f"{picture.path} is not a picture that OpenCV can read")
     if picture.box is None:
@@ -60,7 +60,7 @@ def read_part(picture: Picture) -> Part:
     return Part(cut, image.shape[:2])
 
 
-def read_heic(content: bytes) -> np.ndarray | None:
+def _read_heic(path: str, content: bytes) -> np.ndarray | None:
     """The pixels (H, W, 3) uint8 BGR of a phone's HEIC, upright, which OpenCV can't read; None for others."""
     import pillow_heif  # an annex: nothing on the article's way is HEIC
 
@@ -70,7 +70,7 @@ def read_heic(content: bytes) -> np.ndarray | None:
         opened = pillow_heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=True, bgr_mode=True)
         return np.ascontiguousarray(np.asarray(opened)[:, :, :3])
     except Exception as error:  # libheif's own, of several kinds
-        raise ValueError(f"its HEIC is broken: {error}") from None
+        raise ValueError(f"{path} is a broken HEIC: {error}") from None
 
 
 def list_pictures(folder: Path) -> dict[str, Picture]:
@@ -89,7 +89,7 @@ def list_pictures(folder: Path) -> dict[str, Picture]:
         if not is_picture(path.name):
             continue
         name = path.relative_to(folder).with_suffix("").as_posix().strip(BLANKS)
-        if why := _trouble_with(name):
+        if why := trouble_with(name):
             refused.append(f"{file!r} {why}")
         elif name in found:
             refused.append(f"{file!r} and {found[name].path!r} would have one name, {name}")
@@ -102,7 +102,7 @@ def list_pictures(folder: Path) -> dict[str, Picture]:
     return dict(sorted(found.items()))
 
 
-def _trouble_with(name: str) -> str | None:
+def trouble_with(name: str) -> str | None:
     """Why features, ranked lists and ground truth can't hold this name; None where they can."""
     if not name.rpartition("/")[2]:
         return "has a name of blanks alone"

@@ -1,24 +1,23 @@
 """The photographs below a folder, whatever else lies there: one file more or less never ends an index."""
 
 import os
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.files.ground_truth import BLANKS
-from eval.forward.photographs import PICTURE_SUFFIXES, Picture
+from eval.forward.photographs import Picture, trouble_with
+from tools.files.picture_names import FORMAT_OF_SUFFIX, is_hidden
 
+ALSO_READ = frozenset((".heic", ".heif", ".hif", ".avif", ".mpo", ".gif"))
+"""What can be searched beside what can be trained on."""
 NOT_READ = {
-    "a camera's raw file, which is not read: export it as JPEG": (
+    "is a camera's raw file, which is not read: export it as JPEG": (
         ".3fr .arw .cr2 .cr3 .dng .erf .nef .nrw .orf .pef .raf .raw .rw2 .sr2 .srw .x3f"
     ),
-    "JPEG XL, which is not read: export it as JPEG": ".jxl",
+    "is JPEG XL, which is not read: export it as JPEG": ".jxl",
 }
 """Photographs that nothing here decodes, by the reason that people are given."""
 REASON_OF_SUFFIX = {suffix: reason for reason, suffixes in NOT_READ.items() for suffix in suffixes.split()}
-SYSTEM_FOLDERS = frozenset(("@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"))
-"""Where a NAS, macOS or Windows keeps small copies and remains; what begins with a dot is left alone too."""
 
 
 @dataclass(frozen=True)
@@ -49,50 +48,45 @@ def look_through(folder: Path) -> Album:
     album = Album(folder)
     found: dict[str, int] = {}
     for path in _files(folder, album.left_out):
-        name = path.relative_to(folder).as_posix()
         suffix = path.suffix.lower()
-        if suffix not in PICTURE_SUFFIXES and suffix not in REASON_OF_SUFFIX:
+        if suffix not in FORMAT_OF_SUFFIX.keys() | ALSO_READ | REASON_OF_SUFFIX.keys():
             continue
-        reason = REASON_OF_SUFFIX.get(suffix) or unusable_name(name) or _unreadable(path)
+        name = path.relative_to(folder).as_posix()
+        if name[0].isspace():
+            name = f"./{name}"  # the same file, and a name that keeps its blanks in a list
+        reason = REASON_OF_SUFFIX.get(suffix) or trouble_with(name) or _unreadable(path)
         if reason:
             album.left_out.append(LeftOut(name, reason))
             continue
         try:
             found[name] = Picture(str(path)).stamp()
         except OSError as error:
-            album.left_out.append(LeftOut(name, error.strerror or "it can't be read"))
+            album.left_out.append(LeftOut(name, error.strerror or "can't be read"))
     album.stamps = dict(sorted(found.items()))
     return album
 
 
 def _files(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
+    """All files below a folder but hidden ones. Links are followed, a folder that they lead to twice once."""
+
     def unlisted(error: OSError) -> None:
         name = Path(error.filename).relative_to(folder).as_posix()
-        left_out.append(LeftOut(f"{name}/", f"the folder can't be listed: {error.strerror}"))
+        left_out.append(LeftOut(f"{name}/", f"can't be listed: {error.strerror}"))
 
-    for parent, folders, files in os.walk(folder, onerror=unlisted):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS]
-        for file in files:
-            if not file.startswith("."):
-                yield Path(parent, file)
-
-
-def unusable_name(name: str) -> str | None:
-    """Why a name can't stand in an index or a list of one name a line; None where it can."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return "its name is not UTF-8 text: rename it"
-    if any(unicodedata.category(letter) == "Cc" for letter in name):
-        return "its name holds a control character: rename it"
-    if name != name.strip(BLANKS):
-        return "its name begins or ends with a blank: rename it"
-    return None
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, onerror=unlisted, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (Path(parent, file) for file in files if not is_hidden(file))
 
 
 def _unreadable(path: Path) -> str | None:
     if not path.exists():
-        return "a link that leads nowhere"
+        return "is a link that leads nowhere"
     if not path.is_file():
-        return "not a file"
-    return None if os.access(path, os.R_OK) else "no permission to read it"
+        return "is no file"
+    return None if os.access(path, os.R_OK) else "may not be read (permissions)"

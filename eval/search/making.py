@@ -179,7 +179,8 @@ def attempt(batch: Batch) -> dict[str, np.ndarray] | str:
     try:
         return compute(batch)
     except (ValueError, OSError) as error:
-        return one_sentence(error).replace(batch.pictures[0].path, "the file")
+        path = batch.pictures[0].path
+        return one_sentence(error).removeprefix(f"{path} ").replace(path, "it")
 
 
 def _fill(making: Making, album: Album, to_do: list[str], journal: Journal) -> None:
@@ -274,5 +275,6 @@ def _write(making: Making, contents: Contents, kept: set[str], journal: Journal)
 
 
 def _text(name: str) -> str:
-    """A name as it can be written down, whatever its bytes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A name as it can be shown, whatever is in it."""
+    plain = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in plain)
