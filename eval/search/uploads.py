@@ -14,9 +14,10 @@ from eval.search.views import View, Views
 
 UPLOAD_MB = 32
 MOST_PIXELS = 150_000_000
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "HEIF")
 KEPT_UPLOADS = 200
 
+Image.init()  # all of Pillow's readers, as FORMATS names some
 pillow_heif.register_heif_opener()
 Image.MAX_IMAGE_PIXELS = None  # MOST_PIXELS is the bound here
 

@@ -98,7 +98,7 @@ def _pixels(path: Path) -> np.ndarray:
 def _reduced(content: bytes) -> np.ndarray | None:
     """A large JPEG decoded at a half, a quarter or an eighth of its size, which is quick; None for others."""
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "MPO")) as picture:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as picture:
             shorter = min(picture.size)
     except Exception:  # the decoder that reads it whole will say what is wrong
         return None
