@@ -13,12 +13,11 @@ import argparse
 import json
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,22 +29,18 @@ from eval.files.features_writer import FeaturesFile
 from eval.files.ground_truth import Query, read_queries
 from eval.forward.network import Network, check_any_size, check_layers, input_size
 from eval.forward.photographs import Picture, drawn, list_pictures, query_pictures
-from eval.forward.workers import ENGINE, Batch, Compute, compute, computed, workers
+from eval.forward.workers import ENGINE, Batch, Compute, compute, computed, default_jobs, workers
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, choose
 from eval.represent.region_whitening import RegionWhitening
 from tools.files.mean_file import read_mean
 from tools.files.prototxt import Net, read_net
-from tools.processes import add_scheduler_option, core_count, lent_executor
+from tools.processes import add_scheduler_option, lent_executor
 from tools.program import Progress, StopError, gpu_list, positive_int, run_program, sha256_of
 
 # With 8 rows each came out the same at every place in the batch, with OpenBLAS' kernels for SSE3, AVX2 and
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.
 BATCH = 8
-MEMORY_PER_WEIGHTS_BYTE = 3
-# VGG16 up to pool5 at 1024 x 768: 1.8 GB with Caffe's oneDNN engine; 6.2 GB with Caffe's own code, where each
-# convolution has a buffer (im2col) of nine times its input.
-MEMORY_PER_PIXEL = {"onednn": 2500, "caffe": 8000}
 
 
 class Learnt(NamedTuple):
@@ -185,26 +180,6 @@ def provenance(settings: Settings, network: Network, learnt: dict[Path, Learnt])
     }
 
 
-def default_jobs(settings: Settings) -> int:
-    """One process a core, fewer where memory would not do: each holds the weights and a batch's blobs."""
-    cores = core_count()
-    pixels = settings.batch * max(settings.max_side, settings.side) ** 2
-    needed = MEMORY_PER_WEIGHTS_BYTE * settings.weights.stat().st_size + MEMORY_PER_PIXEL[_engine()] * pixels
-    with suppress(OSError):
-        available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
-        if available and needed:
-            cores = min(cores, 1024 * int(available[1]) // needed)
-    return max(1, cores)
-
-
-def _engine() -> str:
-    """What Caffe will compute with on this CPU, as tools/caffe/onednn decides it."""
-    with suppress(OSError):
-        if os.environ.get(ENGINE) != "caffe" and "avx2" in Path("/proc/cpuinfo").read_text():
-            return "onednn"
-    return "caffe"
-
-
 def to_do(groups: dict[str, dict[str, Picture]], done: dict[str, np.ndarray], size: int) -> list[Batch]:
     """The batches that have rows to do, always cut at the same places."""
     batches = []
@@ -260,7 +235,8 @@ def _pool(network: Network, most: int, settings: Settings) -> Iterator[tuple[Exe
             yield cluster, partial(compute_on_cluster, network, os.environ.get(ENGINE)), cluster.workers
             return
         gpus = list(settings.gpu or ())
-        jobs = min(len(gpus) or settings.jobs or default_jobs(settings), most)
+        pixels = settings.batch * max(settings.max_side, settings.side) ** 2
+        jobs = min(len(gpus) or settings.jobs or default_jobs(settings.weights, pixels), most)
         with workers(network, jobs, gpus[:jobs] or None) as pool:
             yield pool, compute, jobs
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from eval.forward.workers import default_jobs
 from eval.search.index_file import read_contents
 from eval.search.making import Making, Outcome, take_in
 from eval.search.networks import RECIPES
-from tools.processes import core_count
 from tools.program import StopError, gpu_list, positive_int, run_program, some
 
 SHOWN = 12
@@ -52,7 +52,7 @@ def index(settings: Settings) -> None:
             return
         raise ValueError(f"there are no weights {weights}")
     network = recipe.network(weights)
-    jobs = settings.jobs or core_count()
+    jobs = settings.jobs or default_jobs(weights, recipe.max_side**2)
     with StopError.on_signals():
         outcome = take_in(Making(settings.folder, settings.out, network, weights.stem, jobs, settings.gpus))
     report(outcome, settings.out)

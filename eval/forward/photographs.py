@@ -108,6 +108,8 @@ def trouble_with(name: str) -> str | None:
         return "has a name of blanks alone"
     if "\n" in name or "\r" in name:
         return "has a line break in its name"
+    if "\ufeff" in name:
+        return "has a byte-order mark in its name"
     try:
         name.encode()
     except UnicodeEncodeError:

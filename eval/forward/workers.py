@@ -11,20 +11,25 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
 from eval.forward.network import Extractor, Network
 from eval.forward.photographs import Picture
-from tools.processes import sigint_held_back, spawned_pool
+from tools.processes import core_count, sigint_held_back, spawned_pool
 from tools.program import StopError
 
 ENGINE = "CAFFE_CPU_ENGINE"
+MEMORY_PER_WEIGHTS_BYTE = 3
+# VGG16 up to pool5 at 1024 x 768: 1.8 GB with Caffe's oneDNN engine; 6.2 GB with Caffe's own code, where each
+# convolution has a buffer (im2col) of nine times its input.
+MEMORY_PER_PIXEL = {"onednn": 2500, "caffe": 8000}
 
 
 class Batch(NamedTuple):
@@ -38,6 +43,7 @@ class Batch(NamedTuple):
 Rows = dict[str, np.ndarray]
 """A batch's features by their names in the file: (len(pictures), D) float32."""
 Compute = Callable[[Batch], Rows]
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -69,6 +75,26 @@ def compute(batch: Batch) -> Rows:
         return _worker.extractor.rows(batch.pictures, batch.group)
     except (RuntimeError, MemoryError) as error:  # what pycaffe raises where it doesn't end the process
         raise ValueError(f"Caffe stopped: {error or 'out of memory'}") from None
+
+
+def default_jobs(weights: Path, pixels: int) -> int:
+    """One process a core, fewer where memory would not do: each holds the weights, and the blobs of a batch
+    of so many `pixels` where they are more than the network's own input. Raises OSError for no weights."""
+    cores = core_count()
+    needed = MEMORY_PER_WEIGHTS_BYTE * weights.stat().st_size + MEMORY_PER_PIXEL[_engine()] * pixels
+    with suppress(OSError):
+        available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+        if available and needed:
+            cores = min(cores, 1024 * int(available[1]) // needed)
+    return max(1, cores)
+
+
+def _engine() -> str:
+    """What Caffe will compute with on this CPU, as tools/caffe/onednn decides it."""
+    with suppress(OSError):
+        if os.environ.get(ENGINE) != "caffe" and "avx2" in Path("/proc/cpuinfo").read_text():
+            return "onednn"
+    return "caffe"
 
 
 @contextmanager
@@ -128,14 +154,14 @@ def _cause_of_death(log: str) -> OSError:
 
 
 def computed(
-    pool: Executor, function: Compute, batches: Iterable[Batch], ahead: int
-) -> Iterator[tuple[Batch, Rows]]:
+    pool: Executor, function: Callable[[Batch], Result], batches: Iterable[Batch], ahead: int
+) -> Iterator[tuple[Batch, Result]]:
     """Yield each batch with function's features of it as they come, at most `ahead` under way in the pool.
 
     Raises function's errors.
     """
     batches = iter(batches)
-    under_way: dict[Future[Rows], Batch] = {}
+    under_way: dict[Future[Result], Batch] = {}
     while True:
         StopError.check()
         for batch in islice(batches, ahead - len(under_way)):

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.files.features import layers_of, names_of, open_features, read_vectors
+from eval.forward.kept_process import KeptProcess
 from eval.forward.network import Network
 from eval.forward.photographs import Picture
-from eval.forward.workers import Batch, KeptProcess
-from eval.rank.recipe import Floats, Whitening, l2_normalise, rank, similarities
+from eval.forward.workers import Batch, Rows
+from eval.rank.recipe import Floats, Whitening, describe, l2_normalise, rank, similarities
 from eval.search.index_file import read_contents
 from tools.program import sha256_of
 
@@ -134,8 +135,10 @@ class Index:
     @cached_property
     def network(self) -> Network | None:
         """The network that the file was made with; None where its files aren't found."""
-        if self.why_no_network:
-            return None
+        return None if self.why_no_network else self._described()
+
+    def _described(self) -> Network:
+        """The network as the attributes tell of it."""
         preprocessing = json.loads(self._attributes["preprocessing"])
         run = json.loads(self._attributes["run"])
         resize = preprocessing["resize"]
@@ -164,6 +167,10 @@ class Index:
                 return f"{place}, which it was made with, is gone (--{what} names another place)"
             if not self._is_own(what, place):
                 return f"{place} is not what it was made with any more (--{what} names another place)"
+        try:
+            self._described()
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return "it doesn't say how pictures went into its network"
         return None
 
     def _place(self, what: str) -> Path | None:
@@ -194,12 +201,15 @@ class Index:
             raise ValueError(
                 "Only whole pictures of the index can be searched with now; the server's terminal says why."
             )
-        rows = self._computed(self.network, Picture(str(path), box, "query"))
+        try:
+            rows = self._computed(self.network, Picture(str(path), box, "query"))
+        except ValueError as error:  # what is wrong, without where the upload lies
+            raise ValueError(str(error).removeprefix(f"{path}: ").replace(str(path), "the picture")) from None
         if representation.layer not in rows:
             raise ValueError(f"{representation.layer} can't be computed for a picture outside the index")
-        return self._prepared(rows[representation.layer], representation)[0]
+        return self._prepared(rows[representation.layer], representation)
 
-    def _computed(self, network: Network, picture: Picture) -> dict[str, np.ndarray]:
+    def _computed(self, network: Network, picture: Picture) -> Rows:
         """A picture's features, computed once however often they are asked for at a time."""
         key = picture.path, picture.stamp()
         with self._computing:
@@ -226,7 +236,7 @@ class Index:
         place = bisect_left(names, name)
         if place == len(names) or names[place] != name:
             raise ValueError(f"{name} is not in {self.path.name}")
-        return self._prepared(matrix[place : place + 1], representation)[0]
+        return self._prepared(matrix[place : place + 1], representation)
 
     def _matrix(self, group: str, layer: str) -> tuple[list[str], NDArray[np.float32]]:
         """Names in order and features as they are in the file."""
@@ -237,12 +247,9 @@ class Index:
                 self._vectors[group, layer] = read.names, read.values
             return self._vectors[group, layer]
 
-    def _prepared(self, vectors: NDArray[np.floating], representation: Representation) -> Floats:
-        """Vectors (N, D) of a layer as they are compared: of length 1, whitened if that is asked for."""
-        unit = l2_normalise(vectors)
-        if representation.dim is None:
-            return unit
-        return l2_normalise(self._whitening(representation)[0].transform(unit))
+    def _prepared(self, row: NDArray[np.floating], representation: Representation) -> Floats:
+        """One row (1, D) of a layer as it is compared (d,): of length 1, whitened if that is asked for."""
+        return describe(row, self._whitening(representation)[0] if representation.dim else None).ravel()
 
     def _database(self, representation: Representation) -> Iterator[Floats]:
         """The index's vectors as they are compared, some thousand at a time."""
@@ -251,7 +258,7 @@ class Index:
             return
         _, matrix = self._matrix("database", representation.layer)
         for start in range(0, len(matrix), BLOCK):
-            yield l2_normalise(matrix[start : start + BLOCK])
+            yield describe(matrix[start : start + BLOCK])
 
     def _whitening(self, representation: Representation) -> tuple[Whitening, Floats]:
         """The whitening of a representation, and the index's vectors whitened by it."""
@@ -260,8 +267,8 @@ class Index:
         with self._lock:
             if representation not in self._whitened:
                 drawn = matrix[:: -(-len(matrix) // FIT_MOST)]
-                fitted = Whitening().fit(l2_normalise(drawn), representation.dim)
+                fitted = Whitening(representation.dim).fit(l2_normalise(drawn))
                 blocks = (matrix[start : start + BLOCK] for start in range(0, len(matrix), BLOCK))
-                whitened = [l2_normalise(fitted.transform(l2_normalise(block))) for block in blocks]
-                self._whitened[representation] = fitted, np.concatenate(whitened)
+                whitened = np.concatenate([describe(block, fitted) for block in blocks])
+                self._whitened[representation] = fitted, whitened
             return self._whitened[representation]

@@ -2,7 +2,6 @@
 
 /database/names are paths below the folder, extension and all. Beside what a features file has:
 /album                   attribute `folder`, where the photographs were
-/album/stamps    (N,)    uint64, of file i as it was when its features were made
 /album/left_out  (M, 3)  text: file, stamp or "" (not to be remembered), reason
 """
 
@@ -15,13 +14,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.files.features import layers_of, names_of, open_features
+from eval.files.features import STAMPS, layers_of, names_of, open_features
+from eval.forward.workers import Rows
 from tools.program import written_beside
 
 BLOCK = 1024
 """Rows that are in memory at a time."""
-Rows = dict[str, NDArray[np.float32]]
-"""Features (n, D) by layer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def read_contents(path: Path) -> Contents:
         return Contents(
             {name: str(value) for name, value in file.attrs.items()},
             Path(str(album.attrs["folder"])),
-            dict(zip(names, album["stamps"][:].tolist(), strict=True)),
+            dict(zip(names, file[STAMPS]["database"][:].tolist(), strict=True)),
             [(one, stamp, reason) for one, stamp, reason in album["left_out"].asstr()[:].tolist()],
         )
 
@@ -63,11 +61,10 @@ def write_index(path: Path, contents: Contents, rows_of: Callable[[Sequence[str]
         with h5py.File(part, "w") as file:
             for name, value in contents.attributes.items():
                 file.attrs[name] = value
-            file.attrs["complete"] = True
             file["database/names"] = np.array(names, dtype=h5py.string_dtype())
             album = file.create_group("album")
             album.attrs["folder"] = str(contents.folder)
-            album["stamps"] = np.array(list(contents.stamps.values()), np.uint64)
+            file[f"{STAMPS}/database"] = np.array(list(contents.stamps.values()), np.uint64)
             left_out = np.array(contents.left_out, dtype=object).reshape(-1, 3)
             album.create_dataset("left_out", data=left_out, dtype=h5py.string_dtype())
             for layer, rows in first.items():

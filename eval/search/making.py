@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from eval.files.features import open_features
 from eval.forward.network import Network
-from eval.forward.workers import Batch, LostProcessError, compute, computed, workers
+from eval.forward.workers import Batch, LostProcessError, Rows, compute, computed, workers
 from eval.search.album import Album, LeftOut, look_through
-from eval.search.index_file import Contents, OldRows, Rows, read_contents, write_index
+from eval.search.index_file import Contents, OldRows, read_contents, write_index
 from eval.search.journal import Journal
 from tools.program import Progress, StopError, one_sentence, sha256_of
 
@@ -165,16 +165,15 @@ def _done(album: Album, old: Contents | None, journal: Journal) -> dict[str, str
     for name, (stamp, reason) in journal.stamps().items():
         if name in album.stamps and stamp == _reader_stamp(album, name):
             found[name] = reason
-    for name, stamp, reason in old.left_out if old is not None else []:
-        if name in album.stamps and stamp == _reader_stamp(album, name):
-            found[name] = reason
-    for name, stamp in old.stamps.items() if old is not None else []:
-        if album.stamps.get(name) == stamp:
-            found[name] = None
+    if old is not None:
+        for name, stamp, why in old.left_out:
+            if name in album.stamps and stamp == _reader_stamp(album, name):
+                found[name] = why
+        found |= {name: None for name, made_of in old.stamps.items() if album.stamps.get(name) == made_of}
     return found
 
 
-def attempt(batch: Batch) -> dict[str, np.ndarray] | str:
+def attempt(batch: Batch) -> Rows | str:
     """In a worker: the features of a photograph, or why it has none."""
     try:
         return compute(batch)

@@ -1,11 +1,11 @@
 """The networks that photographs are searched with, and how photographs go into them.
 
 R-MAC of pool5 at 640 pixels serves photographs best that nothing has been trained or fitted on: it finds a
-thing wherever it is in the picture and however large, needs no whitening for it, and takes 2 KB. On the sample
-of Oxford5k (180 photographs, three queries cut out, VGG16's convolutions, no whitening) mAP in % at a longer
-side of 384, 512 and 640 was 64, 62, 69 for R-MAC, 52, 62, 64 for GeM, 54, 57, 71 for SUM and 51, 61, 69 for
-CroW; R-MAC whitened on those 180 themselves to 128 dimensions had 48, 52, 59. Three queries tell no more than
-that R-MAC is good at each size; 640 takes 1.6 times the time of 512.
+thing wherever it is in the picture and however large, needs no whitening for it, and takes 2 KB. On the
+sample of Oxford5k (180 photographs, three queries cut out, VGG16's convolutions, no whitening) mAP in % at a
+longer side of 384, 512 and 640 was 64, 62, 69 for R-MAC, 52, 62, 64 for GeM, 54, 57, 71 for SUM and 51, 61,
+69 for CroW; R-MAC whitened on those 180 themselves to 128 dimensions had 48, 52, 59. Three queries tell no
+more than that R-MAC is good at each size; 640 takes 1.6 times the time of 512.
 """
 
 from dataclasses import dataclass
