@@ -48,7 +48,8 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     expect.set_options(timeout=PATIENCE)
     wrong: list[str] = []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("request", lambda r: None if r.url.startswith((server.url, "data:", "blob:")) else wrong.append(r.url))
+    own = (server.url, "data:", "blob:")
+    opened.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
     opened.goto(server.url)
     yield opened
     assert wrong == []
