@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.files.npz import read_npy
 from eval.represent.pooling import RMAC_LEVELS, rmac_vectors
 from eval.represent.region_whitening import RegionWhitening
 from tools.program import positive_int, run_program
@@ -26,8 +27,8 @@ def region_vectors(files: Sequence[Path], levels: int = RMAC_LEVELS) -> np.ndarr
     vectors = []
     for file in files:
         try:
-            feature_map = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            feature_map = read_npy(file)
+        except ValueError as error:
             raise ValueError(f"{file} is no map as eval.extract --keep-maps writes it") from error
         try:
             vectors.append(rmac_vectors(feature_map, levels))

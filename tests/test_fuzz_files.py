@@ -3,6 +3,7 @@
 `FUZZ_CASES=100000 pytest tests/test_fuzz_files.py` tries for longer.
 """
 
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eval.files.features import json_attribute, layers_of, names_of, open_features, read_vectors
+from eval.files.npz import read_npy
 from eval.represent import mop
 from eval.represent.region_whitening import RegionWhitening
 
@@ -128,6 +130,30 @@ def test_models(
 ) -> None:
     data, read = learnt
     refused_or_read(read, changed(data, at, end))
+
+
+def test_values_that_no_file_holds(tmp_path: Path) -> None:
+    """A matrix of 4 TB in 20 KB, and one that lies in another file."""
+    wide = 1 << 35
+    makes: dict[str, dict[str, object]] = {
+        "claims to hold more": {"shape": (30, wide)},
+        "is kept in other files": {"shape": (30, 12), "external": [(str(tmp_path / "other"), 0, 1440)]},
+    }
+    for said, how in makes.items():
+        features_file(tmp_path, "earliest")
+        with h5py.File(tmp_path / "f.h5", "r+") as file:
+            del file["database/fc6"]
+            file.create_dataset("database/fc6", dtype="<f4", **how)
+        with pytest.raises(ValueError, match=rf"f\.h5 can't be read as HDF5: .*{said}"):
+            read_features(tmp_path / "f.h5")
+
+
+@fuzzed
+@given(at=changes, end=st.none() | st.integers(0, 1 << 20))
+def test_maps(at: list[tuple[int, int]], end: int | None) -> None:
+    text = io.BytesIO()
+    np.save(text, np.ones((3, 4, 5), np.float32))
+    refused_or_read(read_npy, changed(text.getvalue(), at, end))
 
 
 def test_a_model_that_unpacks_to_more_than_it_weighs(tmp_path: Path) -> None:

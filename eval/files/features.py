@@ -103,9 +103,12 @@ def _look_through(path: Path, writer: int) -> None:
         with h5py.File(path, "r") as features:
             list(features.attrs.items())
             for dataset in _datasets(features):
+                if dataset.external or dataset.is_virtual:
+                    raise ValueError(f"{dataset.name} is kept in other files")
+                held = dataset.nbytes if dataset.chunks is None else dataset.size
+                if (held or 0) > size and not (dataset.chunks and dataset.dtype.kind in "fiu"):
+                    raise ValueError(f"{dataset.name} claims to hold more than the file does")
                 if dataset.dtype.kind == "O" or dataset.name.endswith("/names"):
-                    if dataset.size and dataset.size > size:
-                        raise ValueError(f"{dataset.name} claims to hold more than the file does")
                     dataset[()]
                 elif dataset.chunks is not None:
                     for chunk in dataset.iter_chunks():

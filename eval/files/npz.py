@@ -1,4 +1,4 @@
-"""Files of what was learnt (.npz): arrays, the format's name, and where they come from as JSON."""
+"""NumPy's files: of what was learnt (.npz: arrays, the format's name, origin as JSON), of one array (.npy)."""
 
 import json
 import zipfile
@@ -48,3 +48,15 @@ def read_npz(path: Path, file_format: str, what: str) -> tuple[dict[str, np.ndar
     if not isinstance(provenance, dict) or not isinstance(provenance.get("training_set"), str):
         raise ValueError(f"{path} doesn't say what it was learnt from")
     return arrays, provenance
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """One array of numbers. Raises OSError, and ValueError for any other file or a damaged one."""
+    with path.open("rb") as file:
+        try:
+            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        except Exception as error:  # of many types, where the header is damaged
+            raise ValueError(f"{path} is no array of NumPy's, or a damaged one") from error
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds no numbers")
+    return array
