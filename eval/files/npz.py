@@ -1,4 +1,4 @@
-"""NumPy's files: of what was learnt (.npz: arrays, the format's name, origin as JSON), of one array (.npy)."""
+"""NumPy's files: .npz of what was learnt (arrays, format, origin as JSON), and .npy of one array."""
 
 import json
 import zipfile
