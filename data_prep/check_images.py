@@ -109,10 +109,9 @@ def deal_with(
     if good:
         finding = replace(finding, done="fixed")
         memory.remember(finding)
-        with written_beside(target) as part:
+        with written_beside(path) as part:
             part.write_bytes(good)
-        if target != path:
-            path.unlink()
+        path.rename(target)
     elif quarantine is not None:
         finding = replace(finding, done="quarantined")
         memory.remember(finding)

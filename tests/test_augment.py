@@ -227,3 +227,19 @@ def test_full_disk_leaves_no_half_copy(tmp_path: Path, jobs: int) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"augment: File too large: {folder}/x/aug_a.jpg_0.jpg"
     assert contents(folder) == before
+
+
+def test_small_classes_are_left_out_and_named(tmp_path: Path) -> None:
+    source = make_classes(
+        tmp_path / "c", {"x": ["a.jpg", "b.jpg"], "y": ["a.jpg", "b.jpg"], "one": ["a.jpg"]}
+    )
+    (source / "none").mkdir()
+    done = run(tmp_path / "grown", "--from", source, "--num-wanted", 3)
+    assert done.returncode == 0, done.stderr
+    assert "2 classes with fewer than 2 pictures left out: none (0), one (1)\n" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "grown").iterdir()) == ["x", "y"]
+    again = run(tmp_path / "grown", "--from", source, "--num-wanted", 3)
+    assert again.returncode == 0 and "none (0), one (1)" in again.stdout
+    every = run(tmp_path / "every", "--from", source, "--num-wanted", 3, "--min-pictures", 3)
+    assert every.returncode == 1 and "has 0 classes with 3 pictures or more" in every.stderr
+    assert not (tmp_path / "every").exists()

@@ -4,9 +4,12 @@ import csv
 import io
 import os
 import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from data_prep.check.finding import Finding
 from data_prep.check.jpeg import is_plainly_good_jpeg
 from data_prep.check.look import grey_rows, look_at
 from data_prep.check.readers import caffe_program
+from data_prep.check.report import MEMORY, Memory, write_report
 from data_prep.check_images import check_folder
 from tools.files.picture_names import files_below
 
@@ -378,3 +382,72 @@ def test_real_photographs(tmp_path: Path) -> None:
     path = sorted((OXFORD_SAMPLE / "jpg").iterdir())[7]
     (tmp_path / "half.jpg").write_bytes(path.read_bytes()[: path.stat().st_size // 2] + END_OF_IMAGE)
     assert check_file(tmp_path / "half.jpg").problems == ("truncated",)
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def checked(place: Path) -> tuple[Counter[str], dict[str, bytes], dict[str, bytes], bytes]:
+    """A check of place/photos that fixes and sets aside: outcomes, the files of both folders, the report."""
+    findings = check_folder(place / "photos", place / "aside", True, 1, None, caffe_program())
+    outcomes = write_report(findings, place / "photos", place / "report.csv")
+    photos = all_files(place / "photos")
+    photos.pop(MEMORY)
+    return outcomes, photos, all_files(place / "aside"), (place / "report.csv").read_bytes()
+
+
+def some_bad(place: Path) -> None:
+    for name in ("cut.jpg", "grey.jpg", "no extension", "zero.jpg", "cut.png"):
+        for folder in ("x", "x/deeper", "y"):
+            (place / "photos" / folder).mkdir(parents=True, exist_ok=True)
+            (place / "photos" / folder / name).write_bytes(BAD[name][0]())
+    (place / "photos" / "x" / "good.jpg").write_bytes(WHOLE)
+    (place / "photos" / "z").mkdir()
+    (place / "photos" / "z" / "zero.jpg").touch()
+
+
+@contextmanager
+def counting(stop_at: int | None) -> Iterator[list[str]]:
+    """What is done to files, one name a deed; the one of this number raises instead, as if by a kill."""
+    deeds: list[str] = []
+
+    def counted(name: str, deed: Callable[..., object]) -> Callable[..., object]:
+        def do(*arguments: object, **options: object) -> object:
+            if len(deeds) == stop_at:
+                raise KeyboardInterrupt
+            deeds.append(name)
+            return deed(*arguments, **options)
+
+        return do
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "unlink"), (Memory, "remember")):
+            patch.setattr(owner, name, counted(name, getattr(owner, name)))
+        yield deeds
+
+
+@pytest.mark.parametrize("twelfths", range(12))
+def test_killed_at_any_step_the_next_check_reports_all_of_it(tmp_path: Path, twelfths: int) -> None:
+    for name in ("undisturbed", "killed"):
+        some_bad(tmp_path / name)
+    with counting(stop_at=None) as deeds:
+        wanted = checked(tmp_path / "undisturbed")
+    assert wanted[0] == {"good": 1, "fixed": 6, "quarantined": 10, "noted": 1}
+    with counting(stop_at=len(deeds) * twelfths // 12), pytest.raises(KeyboardInterrupt):
+        checked(tmp_path / "killed")
+    assert not (tmp_path / "killed" / "report.csv").exists()
+    assert checked(tmp_path / "killed") == wanted
+    assert checked(tmp_path / "killed") == wanted, "and so does every later one"
+
+
+def test_a_second_beginning_sets_nothing_aside_twice(tmp_path: Path) -> None:
+    some_bad(tmp_path)
+    (tmp_path / "photos").rename(tmp_path / "source")
+    words = [tmp_path / "photos", "--from", tmp_path / "source", "--fix", "--quarantine", tmp_path / "aside"]
+    first = run(*words)
+    aside, report = all_files(tmp_path / "aside"), (tmp_path / "photos_check.csv").read_bytes()
+    shutil.rmtree(tmp_path / "photos")
+    again = run(*words)
+    assert (first.returncode, first.stdout) == (again.returncode, again.stdout)
+    assert all_files(tmp_path / "aside") == aside and (tmp_path / "photos_check.csv").read_bytes() == report

@@ -87,8 +87,10 @@ def write_report(findings: Iterable[Finding | None], folder: Path, report_csv: P
                 outcomes["good"] += 1
                 continue
             row = row_of(finding, folder)
+            before = earlier.pop(row.file, row)
+            # stopped before its new name, a picture is fixed once more: its first reasons are the true ones
+            row = before if before.done == row.done == "fixed" else row
             found.append(row)
-            earlier.pop(row.file, None)
             tqdm.write(f"{row.file}: {row.problem}: {row.reason} [{row.done}]")
         rows = sorted((*earlier.values(), *found), key=_place)
         write_csv(part, [HEADER, *rows])
