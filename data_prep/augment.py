@@ -44,6 +44,7 @@ from data_prep.classes.folders import (
     refuse_names,
     too_small,
 )
+from tools.files.pixels import decoded
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
 from tools.program import positive_int, run_program, written_beside
 
@@ -97,8 +98,7 @@ def read_picture(path: Path) -> np.ndarray:
     The last one is remembered: one original's copies are made one after the other. Raises ValueError with
     the file's name when it can't be decoded.
     """
-    data = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    picture = decoded(path.read_bytes())
     if picture is None:
         raise ValueError(f"{path} is no readable picture: run python -m data_prep.check_images first")
     return picture

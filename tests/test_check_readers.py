@@ -29,6 +29,7 @@ from data_prep.check_images import check_folder
 from eval.forward.photographs import Picture, read_part
 from tools.files.image_list import Entry, write_image_list
 from tools.files.image_lmdb import entries, open_lmdb, picture_of
+from tools.files.pixels import decoded
 
 ROOT = Path(__file__).resolve().parent.parent
 CAFFE = caffe_program()
@@ -319,7 +320,7 @@ def test_a_plain_jpeg_is_shown_alike_whatever_its_exif_data(
     path.write_bytes(data)
     assert look_at(path, CAFFE).finding.problems in ((), ("orientation",))
     if is_plainly_good_jpeg(data):
-        shown = readers.by_opencv(data)
+        shown = decoded(data)
         by_caffe = readers.CaffeReader(str(CAFFE)) if not KEPT else KEPT[0]
         KEPT[:] = [by_caffe]
         caffe = by_caffe.see(path)
@@ -416,3 +417,14 @@ def test_without_caffe_it_says_so(tmp_path: Path) -> None:
         command, cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "Caffe is not asked" in done.stderr
+
+
+def test_a_picture_beyond_opencvs_limits_is_a_sentence_for_every_reader(tmp_path: Path) -> None:
+    """Its message of a failed assertion is none."""
+    path = tmp_path / "wide.tif"
+    Image.new("RGB", (2**20 + 1, 1)).save(path)
+    assert decoded(path.read_bytes()) is None
+    for read in (lambda: read_part(Picture(str(path))), lambda: read_picture(path)):
+        with pytest.raises(ValueError, match=str(path)):
+            read()
+    assert check(tmp_path)[path.name].done == "left"

@@ -14,6 +14,7 @@ import numpy as np
 
 from tools.files.image_list import Entry, read_image_list
 from tools.files.image_lmdb import key_of, open_lmdb, picture_of
+from tools.files.pixels import read_pixels
 from tools.program import positive_int, run_program, some
 
 # Debian's OpenCV and pip's gave the same bytes for 180 photographs of Oxford, but other versions of OpenCV or
@@ -54,11 +55,7 @@ def _compare(value: bytes | None, entry: Entry, file: str, size: tuple[int, int]
         raise ValueError(f"its label is {label}, the list says {entry.label}")
     if stored.shape != (*size, 3):
         raise ValueError(f"its shape is {stored.shape}, not {(*size, 3)}")
-    encoded = np.frombuffer(Path(file).read_bytes(), np.uint8)
-    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    if picture is None:
-        raise ValueError(f"{file} is not a picture that OpenCV can read")
-    wanted = cv2.resize(picture, (size[1], size[0]))
+    wanted = cv2.resize(read_pixels(Path(file)), (size[1], size[0]))
     difference = np.abs(stored.astype(np.int16) - wanted).mean()
     if difference > MEAN_TOLERANCE:
         raise ValueError(f"it is not that picture (mean difference {difference:.1f} grey levels)")

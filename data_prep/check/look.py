@@ -13,8 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from data_prep.check.finding import Finding
 from data_prep.check.jpeg import GREY_ROWS, is_plainly_good_jpeg
-from data_prep.check.readers import CaffeReader, Seen, by_opencv, orientation_of, seen, upright
+from data_prep.check.readers import CaffeReader, Seen, orientation_of, seen, upright
 from tools.files.picture_names import FORMAT_OF_SUFFIX, trouble_with
+from tools.files.pixels import decoded
 
 GREY_IS_128_IN = ("RGB", "L", "CMYK")
 CHANNELS = {
@@ -110,7 +111,7 @@ def compared(look: Look, picture: Image.Image, caffe: str | None) -> Look:
     kind = describe(picture)
     try:
         ours = seen(np.asarray(upright(picture).convert("RGB"))[:, :, ::-1])
-        pixels = by_opencv(data)
+        pixels = decoded(data)
         shown: dict[str, Seen | str] = {"our OpenCV": "can't decode it" if pixels is None else seen(pixels)}
         if caffe is not None:
             shown["Caffe's reader"] = caffe_reader(caffe).see(path)

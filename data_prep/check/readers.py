@@ -78,14 +78,6 @@ def upright(picture: Image.Image) -> Image.Image:
     return picture if method is None else picture.transpose(method)
 
 
-def by_opencv(data: bytes) -> np.ndarray | None:
-    """Pixels (H, W, 3) uint8, BGR, as our OpenCV shows a file's bytes; None where it can't."""
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # sides or pixels beyond its limits
-        return None
-
-
 class CaffeReader:
     """What convert_imageset reads pictures by, in a process of its own that may crash or hang."""
 

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from eval.files.ground_truth import Query
 from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, is_picture
+from tools.files.pixels import decoded
 
 BLANKS = " \t"
 """What readers of ground truth and of ranked lists take off a name's ends."""
@@ -45,7 +45,7 @@ def read_part(picture: Picture) -> Part:
     content = Path(picture.path).read_bytes()
     if not content:
         raise ValueError(f"{picture.path} is empty")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    image = decoded(content)
     if image is None:
         image = _read_heic(picture.path, content)
     if image is None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from eval.results.words import Words
+from tools.files.pixels import decoded
 
 JPEG_QUALITY = 80
 Pixels = NDArray[np.uint8]
@@ -142,10 +143,9 @@ def read_small(path: Path, height: int) -> Pixels | None:
 def read_image(path: Path) -> Pixels | None:
     """A file's pixels (H, W, 3) uint8 BGR; None where OpenCV reads no picture from it."""
     try:
-        encoded = np.fromfile(path, np.uint8)
+        image = decoded(path.read_bytes())
     except OSError:
         return None
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     return what_there_is(path) if image is None else np.asarray(image, np.uint8)
 
 

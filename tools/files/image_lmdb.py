@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import lmdb
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from tools.files.pixels import decoded
 from tools.files.prototxt import caffe_messages
 
 LONGEST_KEY = 511
@@ -40,11 +40,10 @@ def picture_of(value: bytes) -> Picture:
     except DecodeError as error:
         raise ValueError("not a Datum of Caffe's") from error
     if datum.encoded:
-        data = np.frombuffer(datum.data, np.uint8)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        if decoded is None:
+        pixels = decoded(datum.data)
+        if pixels is None:
             raise ValueError("an encoded picture that OpenCV can't read")
-        return Picture(datum.label, decoded)
+        return Picture(datum.label, pixels)
     flat = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
     shape = datum.channels, datum.height, datum.width
     if min(shape) < 1 or flat.size != math.prod(shape):
