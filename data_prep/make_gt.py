@@ -31,11 +31,11 @@ from itertools import accumulate
 from pathlib import Path
 
 from data_prep.check.look import look_at
-from data_prep.check.readers import by_opencv
 from data_prep.classes.folders import class_folders, link_or_copy, original_of
 from data_prep.split import share
 from tools.files.csv_rows import write_csv
 from tools.files.picture_names import files_below, pictures_in, shortened
+from tools.files.pixels import decoded
 from tools.processes import add_jobs_option, map_ordered
 from tools.program import folder_beside, positive_int, run_program, some
 
@@ -76,7 +76,7 @@ def photograph_at(path: str) -> Photograph | None:
     look = look_at(Path(path), None)
     if not {*look.finding.problems} <= {"name"}:
         return None
-    pixels = by_opencv(look.data)
+    pixels = decoded(look.data)
     if pixels is None:
         return None
     return Photograph(Path(path), (pixels.shape[1], pixels.shape[0]), hashlib.sha256(look.data).hexdigest())

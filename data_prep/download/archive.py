@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_prep.download.tar import FILE, FOLDER, Member, members
 from data_prep.download.transfer import naming_full_disk
-from tools.files.picture_names import LONGEST_NAME
+from tools.program import LONGEST_NAME
 
 
 def unpack(archive: Path, folder: Path, keep: str, most_bytes: int, most_files: int) -> None:

@@ -31,8 +31,8 @@ from data_prep.download.servers import (
 )
 from data_prep.download.transfer import Patience
 from tools.files.csv_rows import read_csv, write_csv
-from tools.files.picture_names import FORMAT_OF_SUFFIX, LONGEST_NAME, is_hidden
-from tools.program import Progress, some, written_beside
+from tools.files.picture_names import FORMAT_OF_SUFFIX, is_hidden
+from tools.program import LONGEST_NAME, Progress, some, written_beside
 
 BLANKS = " \t\r"  # other blanks, such as U+3000, are letters of a name
 DEAD_HOST_AFTER = 3

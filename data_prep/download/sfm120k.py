@@ -19,9 +19,8 @@ from data_prep.download.lock import held
 from data_prep.download.picture_list import SUFFIX_OF_FORMAT
 from data_prep.download.things import Thing, download_missing, room_for, thrown_away_if_bad
 from data_prep.download.transfer import Patience, check_room, size_of
-from tools.files.picture_names import LONGEST_NAME
 from tools.files.plain_pickle import read_plain_pickle
-from tools.program import PART, Progress, all_to_disk, some, to_disk
+from tools.program import LONGEST_NAME, PART, Progress, all_to_disk, some, to_disk
 
 PARTS = ("train", "val")
 MISSING_SHARE = 0.01
