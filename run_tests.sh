@@ -22,7 +22,7 @@ esac
 tools/setup.sh --tests
 # shellcheck source=/dev/null # made by the set-up
 source "${CAFFE_PREFIX:-.caffe}/env.sh"
-shellcheck -x run_all.sh run_tests.sh tools/*.sh tools/caffe/*.sh .ci/run
+shellcheck -x run_all.sh run_tests.sh tools/*.sh tools/run/*.sh tools/run/recipes/*.sh tools/caffe/*.sh bench/*.sh .ci/run
 ruff check --quiet .
 ruff format --quiet --check .
 [[ $caffe == no ]] || tools/caffe/build.sh --test

@@ -67,8 +67,8 @@ install_packages() {
     fi
     take_turn
     echo "setup: installing ${#missing[@]} Debian packages: ${missing[*]}"
-    finish_interrupted_packages
     apt_get update || die "apt-get update failed: is there a network, and are the mirrors in /etc/apt right?"
+    finish_interrupted_packages
     apt_get install "${missing[@]}" || die "apt-get could not install these Debian packages: ${missing[*]}"
     end_turn
 }
