@@ -15,6 +15,7 @@ seconds: what is new or changed is taken in, what is gone is dropped. Ctrl-C end
                    which is downloaded once)
   --index FILE     where the index goes (default: DIR.h5, beside DIR)
   --port N         of the page (default: 8000, or the next one that is free)
+  --host ADDRESS   to listen on (default: 127.0.0.1, this machine alone; in a container 0.0.0.0, with -p 8000:8000)
   --no-browser     only print the page's address
   --gpu 0,1        GPUs to make the index with (default: the CPU)
   --jobs N         processes to make it with (default: one a core, as memory goes)
@@ -38,13 +39,13 @@ while (($#)); do
     case $1 in
         -h | --help) usage && exit ;;
         --no-browser) browser=() ;;
-        --weights | --index | --network | --port | --gpu | --jobs)
+        --weights | --index | --network | --port | --host | --gpu | --jobs)
             (($# > 1)) || misused "$1 needs a value"
             case $1 in
                 --weights) weights=$2 ;;
                 --index) index=$2 ;;
                 --network) network=$2 ;;
-                --port) page+=("$1" "$2") ;;
+                --port | --host) page+=("$1" "$2") ;;
                 *) making+=("$1" "$2") ;;
             esac
             shift

@@ -272,6 +272,7 @@ def test_bad_input_is_one_sentence_and_replaces_nothing(
         ([folder, *foreign, "--out", index], "made with other weights"),
         ([tmp_path / "copy", *own, "--out", index], f"is an index of {folder}"),
         ([folder, *own, "--out", features], "no index of photographs"),
+        ([folder, *own, "--out", "/proc/1/x.h5"], "name another file for the index"),
         ([folder, *own, "--out", weights_of(small_run)], "can't be read as HDF5"),
     ]
     for words, sentence in cases:

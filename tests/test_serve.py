@@ -523,6 +523,28 @@ def test_without_a_port_the_next_free_one_is_taken(small_run: SmallRun) -> None:
     assert "is in use, the next one is tried" in said[1]
 
 
+@pytest.mark.parametrize("display", ["DISPLAY", "WAYLAND_DISPLAY", None])
+def test_a_browser_is_opened_where_there_is_a_display(
+    small_run: SmallRun, tmp_path: Path, display: str | None
+) -> None:
+    opener, opened = tmp_path / "xdg-open", tmp_path / "opened"
+    opener.write_text(f'#!/bin/sh\necho "$1" >{opened}.part && mv {opened}.part {opened}\n')
+    opener.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | ({display: "1"} if display else {})
+    words = ["--features", small_run.work / "features" / "pretrained.h5", "--images", small_run.images]
+    command = [sys.executable, "-m", "eval.serve", *words, "--port", "0", "--browser"]
+    server = Server(command, cwd=ROOT, env=environment)
+    try:
+        assert server.ask("GET", "/")[0] == 200
+        deadline = time.monotonic() + (60 if display else 0.5)
+        while not opened.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (opened.read_text() if opened.exists() else None) == (f"{server.url}/\n" if display else None)
+    finally:
+        server.stop()
+
+
 def features_of(path: Path, count: int) -> Path:
     """A features file of `count` drawn vectors in 200 dimensions, all but 5 of them noise."""
     random = np.random.default_rng(1)

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -90,6 +91,7 @@ def take_in(making: Making) -> Outcome:
         album = look_through(making.folder)
         if not album.stamps and not album.left_out:
             raise ValueError(f"{making.folder} holds no photographs")
+        _check_place(making.out)
         maker = attributes(making.network, making.model)
         old = read_contents(making.out) if making.out.exists() else None
         if old is not None:
@@ -142,6 +144,15 @@ def _alone_with(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _check_place(out: Path) -> None:
+    """Raise OSError, before anything is computed, where the index can't be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise OSError(f"{out} can't be written ({error.strerror}): name another file for the index") from None
 
 
 def _check_same(making: Making, maker: dict[str, str], old: Contents) -> None:
