@@ -15,6 +15,7 @@ Where originals were added or taken away since, copies over the number wanted ar
 
 import argparse
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -48,6 +49,7 @@ from tools.files.pixels import decoded
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
 from tools.program import positive_int, run_program, written_beside
 
+END_OF_JPEG = b"\xff\xd9"
 JPEG_QUALITY = 75  # Pillow's default, with which Keras saves; the file is Pillow's to the byte
 
 
@@ -80,8 +82,15 @@ def plan_class(folder: Path, num_wanted: int) -> ClassPlan:
         for number in range(each + (index < one_more))
     }
     there = {name for name in names if is_copy(name)}
-    to_make = [task for name, task in wanted.items() if name not in there]
+    to_make = [task for name, task in wanted.items() if name not in there or not _is_whole(folder / name)]
     return ClassPlan(folder, len(originals), to_make, sorted(there - wanted.keys()))
+
+
+def _is_whole(copy: Path) -> bool:
+    """Whether a copy ends as a JPEG does: of one that a power cut met there may be nothing, or zeros."""
+    with copy.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(END_OF_JPEG)))
+        return file.read() == END_OF_JPEG
 
 
 def copy_seed(seed: int, class_name: str, original: str, number: int) -> int:
@@ -111,7 +120,7 @@ def make_copy(task: tuple[Path, str, int], seed: int, engine: Engine) -> None:
     picture = read_picture(folder / original)
     copy = engine.copy(picture, copy_seed(seed, folder.name, original, number))
     _, data = cv2.imencode(".jpg", copy, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    with written_beside(folder / copy_name(original, number)) as part:
+    with written_beside(folder / copy_name(original, number), one_of_many=True) as part:
         part.write_bytes(data.data)
 
 

@@ -158,7 +158,10 @@ def test_any_copies_missing_are_made_again(tmp_path: Path) -> None:
     whole = contents(folder)
     for name in ("aug_a.jpg_0.jpg", "aug_b.jpg_3.jpg", "aug_b.jpg_5.jpg"):
         (folder / "x" / name).unlink()
-    assert augment(folder, 15, 1, KERAS, jobs=1) == (3, 0)
+    power_cut = {"aug_a.jpg_2.jpg": b"", "aug_b.jpg_1.jpg": bytes(900), "aug_b.jpg_2.jpg": b"\xff"}
+    for name, left in power_cut.items():
+        (folder / "x" / name).write_bytes(left)
+    assert augment(folder, 15, 1, KERAS, jobs=1) == (6, 0)
     assert contents(folder) == whole
 
 
