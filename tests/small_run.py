@@ -219,7 +219,7 @@ def write_results(
     run: SmallRun,
     layers: Sequence[str] = LAYERS,
     dims: Sequence[str] = ("128", "full", "none"),
-    finetune_mode: str = "all",
+    last_layer_only: bool = False,
 ) -> None:
     """Features, ranks, tables, training curves and maps, by the programs that make them."""
     work = run.work
@@ -228,23 +228,19 @@ def write_results(
         "finetuned": work / "models" / "finetuned.caffemodel",
     }
     write_weights(weights["pretrained"], 0)
-    write_weights(weights["finetuned"], 0 if finetune_mode == "last" else 1, last_seed=1)
+    write_weights(weights["finetuned"], 0 if last_layer_only else 1, last_seed=1)
     for model, path in weights.items():
         write_features_and_ranks(run, model, path, layers, dims)
-    published = [
-        "--out",
-        work / "ranks" / "as_published_pretrained_reranked",
-        "--gt",
-        run.gt,
-        "--dims",
-        *dims,
-    ]
-    reranked = ["--rerank", "mean-subtraction-in-place"]
-    run_program(eval.score.main, [work / "features" / "pretrained.h5"], published, reranked)
+    published = work / "ranks" / "as_published_pretrained_reranked"
+    run_program(
+        eval.score.main,
+        [work / "features" / "pretrained.h5", "--gt", run.gt, "--out", published, "--dims", *dims],
+        ["--rerank", "mean-subtraction-in-place"],
+    )
     write_tables(run, weights)
     write_representations(work)
     keep_maps(run, weights)
-    write_training_curve(work, phases=2 if finetune_mode == "two-phase" else 1)
+    write_training_curve(work)
 
 
 def make(folder: Path, **settings: Any) -> SmallRun:
