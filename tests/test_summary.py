@@ -40,7 +40,7 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["--summary", str(run(tmp_path)), "--next", "Search: ./search.sh DIR"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "Table 1, mAP in % (the article's)    PCA to 128   128, no PCA",
+        "Table 1, mAP in % (the article's)    PCA to 128        no PCA",
         "  fc7                               23.1 (45.0)   30.0 (41.2)",
         "  pool5",
         "Table 2, mAP in % (the article's)    PCA to 128",

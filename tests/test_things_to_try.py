@@ -51,7 +51,7 @@ def test_a_thing_to_try_goes_through_every_later_stage(
     out = tmp_path / "report"
     assert eval.report.__main__.main(run.report_arguments(out)) == 0
     assert (out / "index.html").is_file()
-    left = "The layer that is searched with, fc6, PCA to " in (out / "index.html").read_text()
+    left = "The layer that is searched with, fc6, PCA to 128" in (out / "index.html").read_text()
     assert left == (value == "last")
     table = json.loads((run.work / "results" / "table1.json").read_text())["rows"]
     scored = {(row["layer"], row["label"]) for row in table if row["map"] is not None}

@@ -80,7 +80,7 @@ def queries_section(run: Run, pictures: Pictures) -> QueriesSection | None:
     drawn = pictures.figure("ap_by_query", figures.ap_by_query(ap), "Average precision of each query")
     ranks = {model: run.ranks(model) / row.ranks for model, row in rows.items()}
     return QueriesSection(
-        setting=text("{row}, {column}", row=first.layer, column=dimension(first.pca, first.dim)),
+        setting=text("{row}, {column}", row=first.layer, column=dimension(first.label)),
         ap=Illustration(drawn, _ap_caption(ap)),
         precision_recall=_precision_recall(run, pictures, ranks),
         choice=chosen(ap),

@@ -46,11 +46,14 @@ def grid_of_habits(table: Mapping[str, Any]) -> Grid | None:
     if not habits:
         return None
     labels = sorted({row["label"] for row in habits}, key=place_of)
+    tried = {(row["layer"], row.get("model", "")) for row in habits}
     rows: dict[tuple[str, str, str], dict[str, Figures]] = {}
     for row in sorted(
         [*table["rows"], *habits], key=lambda row: list(HABITS).index(row["habit"]) if "habit" in row else -1
     ):
         key = row["layer"], row.get("model", ""), row.get("habit", "")
+        if key[:2] not in tried:
+            continue
         theirs = None if key[2] else row["article"]
         rows.setdefault(key, {})[row["label"]] = row["map"], theirs
     order = list(dict.fromkeys(key[:2] for key in rows))
@@ -62,7 +65,7 @@ def grid_of_habits(table: Mapping[str, Any]) -> Grid | None:
         )
         for layer, model, habit in ordered
     ]
-    return Grid(table["table"], [_heading(label, None) for label in labels], cells)
+    return Grid(table["table"], [dimension(label) for label in labels], cells)
 
 
 def _named(layer: str, model: str) -> Words:
@@ -75,29 +78,22 @@ def _grid_of_layers(table: Mapping[str, Any], number: int) -> Grid:
     rows: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in table["rows"]:
         rows.setdefault((row["layer"], row.get("model", "")), {})[row["label"]] = row
-    headings: dict[str, Words] = {}
-    for row in sorted(table["rows"], key=lambda row: (place_of(row["label"]), -(row["dim"] or 0))):
-        headings.setdefault(row["label"], _heading(row["label"], row["dim"]))
+    labels = sorted({row["label"] for row in table["rows"]}, key=place_of)
     cells = [
         (
             _named(layer, model),
-            [(row["map"], row["article"]) if row else (None, None) for row in map(of.get, headings)],
+            [(row["map"], row["article"]) if row else (None, None) for row in map(of.get, labels)],
         )
         for (layer, model), of in rows.items()
     ]
-    return Grid(number, list(headings.values()), cells)
+    return Grid(number, [dimension(label) for label in labels], cells)
 
 
-def _heading(label: str, dim: int | None) -> Words:
-    """A column of Tables 1 and 2: what was asked for, and what came of it in the widest row."""
-    if dim is None and label == "none":
-        return text("no PCA")
-    return dimension(label != "none", dim or label)
-
-
-def dimension(pca: bool, dim: int | str) -> Words:
-    """How many dimensions, and by PCA or as they are."""
-    return text("PCA to {dim}", dim=dim) if pca else text("{dim}, no PCA", dim=dim)
+def dimension(label: str) -> Words:
+    """A column's heading: the dimension as it was asked for."""
+    if label in ("full", "none"):
+        return text("PCA to full") if label == "full" else text("no PCA")
+    return text("PCA to {dim}", dim=label)
 
 
 def _grid_of_representations(table: Mapping[str, Any]) -> Grid:
@@ -106,7 +102,7 @@ def _grid_of_representations(table: Mapping[str, Any]) -> Grid:
     for row in table["rows"]:
         for figure in row["figures"]:
             expanded = figure["query_expansion"] != "none"
-            plain = dimension(True, figure["label"]) if figure["label"] != "none" else text("no PCA")
+            plain = dimension(figure["label"])
             heading = text("{column}, QE", column=plain) if expanded else plain
             columns[figure["label"], expanded] = heading
     rows: list[tuple[Words, list[Figures]]] = []
