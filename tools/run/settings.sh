@@ -32,6 +32,7 @@ setting COPIES_ANYWHERE  no           "yes|no"  # yes: copies of one photograph 
 setting RESIZE           256          number    # side in the LMDB: the network takes a crop of 224, so 32 to move in
 setting FINETUNE_MODE    all          "all|last|two-phase"
 setting EFFECTIVE_BATCH  ""           number?   # pictures a step, over all GPUs; empty: as in the prototxt
+setting TRAIN_BATCH      ""           number?   # the most that a GPU takes at once; empty: as in the prototxt
 setting TEST_BATCH       ""           number?   # empty: as in the prototxt; the lists are cut so that it divides them
 setting MAX_ITER         ""           number?
 setting BASE_LR          ""           rate?

@@ -71,7 +71,8 @@ gpu_count() { if [[ $GPUS == none ]]; then echo 0; else wc -w <<<"${GPUS//,/ }";
 
 solver_options() { # of the profile and this machine
     echo "--solver-mode $(solver_mode) --gpus $(gpu_count) $(if_set --effective-batch "$EFFECTIVE_BATCH")" \
-        "$(if_set --test-batch "$TEST_BATCH") $(if_set --max-iter "$MAX_ITER") $(if_set --base-lr "$BASE_LR")"
+        "$(if_set --train-batch "$TRAIN_BATCH") $(if_set --test-batch "$TEST_BATCH")" \
+        "$(if_set --max-iter "$MAX_ITER") $(if_set --base-lr "$BASE_LR")"
 }
 
 check_batch() { # all GPUs take as many pictures: said here, not after hours by tools.fill_prototxt
