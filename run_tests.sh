@@ -7,15 +7,16 @@ usage() {
     cat <<'HELP'
 Usage: ./run_tests.sh [--caffe] [pytest arguments]
 
-Installs what is missing, lints, runs every test in tests/. With arguments, pytest gets them: ./run_tests.sh -k split
+Installs what is missing, lints, runs every test in tests/. With arguments, pytest gets them.
   --caffe  also build Caffe's own tests and run those for the CPU (1162)
 OXFORD_SAMPLE=DIR names a folder with jpg/ and gt/ of Oxford5k photographs; tests on them skip without it.
+Example: ./run_tests.sh -k split
 HELP
 }
 
 caffe=no
 case ${1:-} in
-    -h | --help) usage && exit ;;
+    -h | --help) usage; exit ;;
     --caffe) caffe=yes && shift ;;
 esac
 

@@ -125,9 +125,17 @@ def start(peer: str, case: str, threads: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    if process.stdout.readline() != "ready\n":
+    if _answer(process) != "ready\n":
         raise ValueError(f"the process of {PEERS[peer]} ended before its first pass")
     return process
+
+
+def _answer(process: subprocess.Popen[str], question: str = "") -> str:
+    """Write to a peer's process, and read its next line."""
+    assert process.stdin and process.stdout
+    process.stdin.write(question)
+    process.stdin.flush()
+    return process.stdout.readline()
 
 
 def measure(case: str, runs: int, threads: int) -> list[Row]:
@@ -136,9 +144,7 @@ def measure(case: str, runs: int, threads: int) -> list[Row]:
     milliseconds: dict[str, list[float]] = {peer: [] for peer in PEERS}
     for run in range(runs):
         for peer in PEERS if run % 2 == 0 else reversed(PEERS):
-            processes[peer].stdin.write("go\n")
-            processes[peer].stdin.flush()
-            passed = float(processes[peer].stdout.readline())
+            passed = float(_answer(processes[peer], "go\n"))
             milliseconds[peer].append(1000 * passed / input_shape(case)[0])
     memory = {peer: float(process.communicate()[0]) for peer, process in processes.items()}
     what = f"VGG16 {CASES[case]}, {threads} threads"

@@ -47,7 +47,8 @@ def fill(folder: Path, pictures: list[bytes], count: int) -> None:
 
 def decode(path: str) -> int:
     """All there is to it: read the file, decode it. The pixels' bytes."""
-    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR).nbytes
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    return 0 if picture is None else picture.nbytes
 
 
 def one_thread() -> None:
@@ -85,6 +86,7 @@ def start(folder: Path, jobs: int) -> tuple[float, float]:
     command = [sys.executable, "-u", "-m", "data_prep.check_images", str(folder), "--jobs", str(jobs)]
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
         process.stdout.readline()
         first = time.perf_counter() - begun
         for number, _ in enumerate(process.stdout):

@@ -3,8 +3,9 @@
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -90,13 +91,13 @@ def product_from_file(blocks: Iterable[Block], queries: np.ndarray) -> None:
 def read_ahead(blocks: Iterable[Block]) -> Iterator[np.ndarray]:
     """The blocks' vectors, the next one being read meanwhile."""
     with ThreadPoolExecutor(1) as reader:
-        coming = None
+        coming: deque[Future[np.ndarray]] = deque()
         for block in blocks:
-            ready, coming = coming, reader.submit(block.read)
-            if ready:
-                yield ready.result()
+            coming.append(reader.submit(block.read))
+            if len(coming) > 1:
+                yield coming.popleft().result()
         if coming:
-            yield coming.result()
+            yield coming.popleft().result()
 
 
 def times(folder: Path, runs: int) -> list[list[float]]:

@@ -16,6 +16,11 @@ Example: docker run --rm --gpus all -v "$PWD/gpu:/workspace" IMAGE bench/gpu_che
 HELP
 }
 
+misused() {
+    echo "gpu_check: $*" >&2
+    exit 2
+}
+
 die() {
     echo "gpu_check: $*" >&2
     exit 1
@@ -26,13 +31,13 @@ gpu=0 out=${WORK_DIR:-work}/gpu_check torch="" rehearse=no
 while (($#)); do
     case $1 in
         --gpu | --out | --torch)
-            (($# > 1)) || die "$1 needs a value (see --help)"
+            (($# > 1)) || misused "$1 needs a value (see --help)"
             printf -v "${1#--}" '%s' "$2"
             shift
             ;;
         --rehearse) rehearse=yes ;;
-        -h | --help) usage && exit ;;
-        *) die "unknown option $1 (see --help)" ;;
+        -h | --help) usage; exit ;;
+        *) misused "unknown option $1 (see --help)" ;;
     esac
     shift
 done

@@ -32,7 +32,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+
+from tools.program import run_program, write_text
 
 Result = TypeVar("Result")
 
@@ -75,9 +77,12 @@ def compare(
     goal: str = "",
 ) -> Row:
     """A row from what was measured of ours and of the peer (""  and no values where there is none)."""
-    mine, theirs = _spread(ours_values), _spread(peer_values) if peer_values else (None, None, None)
-    ratio = mine[0] / theirs[0] if theirs[0] else None
-    return Row(what, ours, peer, unit, *mine, *theirs, ratio, goal)
+    median, least, most = _spread(ours_values)
+    if not peer_values:
+        return Row(what, ours, peer, unit, median, least, most, None, None, None, None, goal)
+    theirs = _spread(peer_values)
+    ratio = median / theirs[0] if theirs[0] else None
+    return Row(what, ours, peer, unit, median, least, most, *theirs, ratio, goal)
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float, float]:
@@ -146,7 +151,7 @@ def finish(rows: Sequence[Row], arguments: argparse.Namespace) -> int:
     for row in rows:
         print(line(row), flush=True)
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", "utf-8")
+        write_text(arguments.json, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return 0
 
 
@@ -158,15 +163,19 @@ def line(row: Row) -> str:
     return f"{ours}{peer}{ratio}{f' (goal {row.goal}: {row.verdict})' if row.goal else ''}"
 
 
-def _figures(median: float, least: float, most: float) -> str:
+def _figures(median: float | None, least: float | None, most: float | None) -> str:
+    if median is None:
+        return "nothing"
     return f"{median:.4g} [{least:.4g} to {most:.4g}]" if least != most else f"{median:.4g}"
 
 
-def run_bench(name: str, main: Callable[[], int]) -> None:
+def run_bench(name: str, main: Callable[[], int]) -> NoReturn:
     """End the program with main's status; what went wrong becomes one sentence."""
-    try:
-        sys.exit(main())
-    except (ValueError, OSError, ImportError, subprocess.SubprocessError) as error:
-        sys.exit(f"bench.{name}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+    def run() -> int:
+        try:
+            return main()
+        except (ImportError, subprocess.SubprocessError) as error:
+            raise ValueError(str(error)) from error
+
+    sys.exit(run_program(f"bench.{name}", run))

@@ -1,6 +1,8 @@
 """How long the poolings of one map take, on one core: python -m bench.pooling --help."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 # Read by NumPy's BLAS when NumPy is first imported, so before it.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -24,7 +26,9 @@ def rectified_map(channels: int, height: int, width: int) -> np.ndarray:
 def timed(shape: tuple[int, int, int], runs: int) -> list[Row]:
     """A row a pooling, and one for all of them, in milliseconds."""
     feature_map = rectified_map(*shape)
-    actions = {name: lambda pool=pool: pool(feature_map) for name, pool in POOLINGS.items()}
+    actions: dict[str, Callable[[], object]] = {}
+    for name, pool in POOLINGS.items():
+        actions[name] = partial(pool, feature_map)
     actions[TOGETHER] = lambda: [pool(feature_map) for pool in POOLINGS.values()]
     rows = []
     for name, durations in zip(actions, alternate(*actions.values(), runs=runs), strict=True):

@@ -23,7 +23,7 @@ HELP
 out=bench-results.md quick=() benches=()
 while (($#)); do
     case $1 in
-        -h | --help) usage && exit ;;
+        -h | --help) usage; exit ;;
         --quick) quick=(--quick) ;;
         --out)
             (($# > 1)) || { echo "bench/run.sh: --out needs a value" >&2; exit 2; }

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.measure import Row
+from tools.program import run_program
 
 PACKAGES = ("numpy", "scipy", "opencv-python-headless", "h5py", "torch")
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2")
@@ -88,8 +89,8 @@ def markdown(rows: Sequence[Row], failures: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """Print the table."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.table",
         description="Prints the rows that benches wrote by --json as a Markdown table, and the machine.",
@@ -99,13 +100,18 @@ def main() -> int:
     parser.add_argument(
         "--failed", action="append", default=[], metavar="SENTENCE", help="what could not run"
     )
-    arguments = parser.parse_args()
-    try:
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    arguments = build_parser().parse_args(argv)
+
+    def run() -> None:
         rows = [row for file in arguments.files for row in read_rows(file)]
-    except (ValueError, OSError) as error:
-        sys.exit(f"bench.table: {error}")
-    print(markdown(rows, arguments.failed), end="")
-    return 0
+        print(markdown(rows, arguments.failed), end="")
+
+    return run_program("bench.table", run)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (arguments.size() != 2) {
-    std::cerr << kHelp;
+    std::cerr << "Usage: compute_ap GT_PREFIX RANKED_LIST   (--help says more)\n";
     return 2;
   }
   try {

@@ -88,8 +88,9 @@ def test_pictures_left_out_are_told(made: Path, tmp_path: Path) -> None:
     )
     told = [line for line in done.stderr.splitlines() if "broken.jpg" in line]
     assert len(told) == 1 and told[0].startswith("E")
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout.splitlines()[-1] == f"{LINES} of {LINES} pictures"
+    said = [line for line in done.stderr.splitlines() if not line.startswith("lmdb: ")]
+    assert said == told
+    assert f"lmdb: {LINES}/{LINES}, " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_a_command_that_fails(made: Path, tmp_path: Path, command: list[str], se
     )
     assert done.returncode == 1
     assert done.stderr == f"convert_in_parts: {sentence}\n"
-    assert not (tmp_path / "out.parts").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk(made: Path, tmp_path: Path) -> None:
@@ -128,23 +129,122 @@ def test_a_full_disk(made: Path, tmp_path: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith("convert_in_parts: ") and "can't be written" in last
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out.parts").exists()
+    assert not (tmp_path / "out").exists()
+    convert(tmp_path / "list.txt", tmp_path / "out", COMMAND, 4)  # there is room now
+    assert len(entries(tmp_path / "out")) == 20 * BROKEN
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_leaves_no_parts_and_no_processes(made: Path, tmp_path: Path, number: int) -> None:
+def test_stopped_leaves_no_processes(made: Path, tmp_path: Path, number: int) -> None:
     slow = ["bash", "-c", 'touch "$1.begun"; exec sleep 60', "slow"]
     with subprocess.Popen(
         program(made / "list.txt", tmp_path / "out", "--jobs=2", command=slow), cwd=ROOT
     ) as process:
         deadline = time.monotonic() + 20
-        while not list(tmp_path.glob("out.parts/*.begun")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("out.unfinished/*.begun")) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(number)
         assert process.wait(timeout=20) == 128 + number
-    assert not (tmp_path / "out.parts").exists()
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert_in_parts, "LEAST_LINES", 1)
+    monkeypatch.setattr(convert_in_parts, "MOST_LINES", 10)
+
+
+def stopped_at(made: Path, folder: Path, part: int, jobs: int = 1) -> list[str]:
+    """Convert by a command that fails at a part, counted from 0; the command, which is whole from then on."""
+    (folder / "fails").touch()
+    (folder / "command").write_text(
+        f"#!/usr/bin/env bash\n[[ ! -e '{folder}/fails' || $2 != */{part}.txt ]] || exit 7\n"
+        f"echo ${{2##*/}} >>'{folder}/ran'\nexec {' '.join(COMMAND[:-1])} \"$@\"\n"
+    )
+    (folder / "command").chmod(0o755)
+    command = [str(folder / "command"), "/"]
+    with pytest.raises(ValueError, match="ended with status 7"):
+        convert(made / "list.txt", folder / "out", command, jobs)
+    (folder / "fails").unlink()
+    (folder / "ran").unlink(missing_ok=True)
+    return command
+
+
+@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_it_goes_on_with_the_parts_that_are_whole(
+    made: Path, tmp_path: Path, small_parts: None, part: int, jobs: int
+) -> None:
+    command = stopped_at(made, tmp_path, part, jobs)
+    convert(made / "list.txt", tmp_path / "out", command, 2)
+    assert entries(tmp_path / "out") == entries(made / "one")
+    again = (tmp_path / "ran").read_text().split()
+    assert f"{part}.txt" in again
+    if jobs == 1:
+        assert f"{part - 1}.txt" not in again
+    assert not (tmp_path / "out.unfinished").exists()
+
+
+def test_a_part_is_made_again_when_its_picture_or_the_command_is_another(
+    made: Path, tmp_path: Path, small_parts: None
+) -> None:
+    lines = (made / "list.txt").read_text().splitlines(keepends=True)
+    copy = tmp_path / "a copy.jpg"
+    copy.write_bytes((made / "picture 0.jpg").read_bytes())
+    (tmp_path / "list.txt").write_text("".join([f"{copy} 0\n", *lines[1:]]))
+    command = stopped_at(tmp_path, tmp_path, 3)
+    cv2.imwrite(str(copy), np.zeros((9, 9, 3), np.uint8))
+    convert(tmp_path / "list.txt", tmp_path / "out", command, 1)
+    assert (tmp_path / "ran").read_text().split()[0] == "0.txt"
+    subprocess.run([*COMMAND, tmp_path / "list.txt", tmp_path / "one"], check=True, capture_output=True)
+    assert entries(tmp_path / "out") == entries(tmp_path / "one")
+
+
+def test_an_old_database_stays_until_the_new_one_is_whole(
+    made: Path, tmp_path: Path, small_parts: None
+) -> None:
+    subprocess.run(["cp", "-r", made / "one", tmp_path / "out"], check=True)
+    command = stopped_at(made, tmp_path, 4)
+    assert entries(tmp_path / "out") == entries(made / "one")
+    shorter = "".join((made / "list.txt").read_text().splitlines(keepends=True)[:15])
+    (tmp_path / "list.txt").write_text(shorter)
+    convert(tmp_path / "list.txt", tmp_path / "out", command, 1)
+    assert len(entries(tmp_path / "out")) == 15
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["command", "list.txt", "out", "ran"]
+
+
+def test_an_unfinished_database_that_is_damaged_is_begun_anew(
+    made: Path, tmp_path: Path, small_parts: None
+) -> None:
+    command = stopped_at(made, tmp_path, 4)
+    database = tmp_path / "out.unfinished" / "lmdb" / "data.mdb"
+    os.truncate(database, database.stat().st_size // 2)
+    convert(made / "list.txt", tmp_path / "out", command, 1)
+    assert entries(tmp_path / "out") == entries(made / "one")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "sentence"),
+    [
+        ("{0}/picture 1.jpg 0\n{0}/not there.jpg 0\n", None, "that are not there: {0}/not there.jpg"),
+        ("{0}/empty.jpg 0\n", None, "empty.jpg (empty)"),
+        ("{0} 0\n", None, "lists 1 pictures that are not there"),
+        ("{0}/picture 1.jpg 0\n", "{0}/picture 1.jpg 1\n", "train.txt has no picture of 1"),
+        ("{0}/picture 1.jpg x\n", None, "train.txt, line 1 is not a picture and a number"),
+    ],
+)
+def test_lists_are_checked_before_anything_is_converted(
+    made: Path, tmp_path: Path, train: str, val: str | None, sentence: str
+) -> None:
+    (made / "empty.jpg").touch()
+    (tmp_path / "train.txt").write_text(train.format(made))
+    (tmp_path / "val.txt").write_text((val or "{0}/picture 1.jpg 0\n").format(made))
+    command = ["tools/make_lmdb.sh", tmp_path, tmp_path / "lmdb", "32"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert sentence.format(made) in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "lmdb").exists()
 
 
 @pytest.mark.parametrize("options", [["--jobs", "0"], ["--jobs", "x"], ["--jobs"], []])

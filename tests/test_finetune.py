@@ -1,6 +1,7 @@
 """tools/finetune.sh on real Caffe: the final model, an interruption, the modes, and what is refused."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -56,10 +57,12 @@ def parameters(model: Path) -> dict[str, np.ndarray]:
     return {layer.name: np.array(layer.blobs[0].data) for layer in net.layer if layer.blobs}
 
 
-def fill(folder: Path, last: str = "fc8_magic", iterations: int = ITERATIONS) -> None:
+def fill(
+    folder: Path, last: str = "fc8_magic", iterations: int = ITERATIONS, net: str = NET, solver: str = SOLVER
+) -> None:
     (folder / "net").mkdir(exist_ok=True)
-    (folder / "net/train_val.prototxt").write_text(NET.format(folder=folder, last=last, classes=CLASSES))
-    (folder / "net/solver.prototxt").write_text(SOLVER)
+    (folder / "net/train_val.prototxt").write_text(net.format(folder=folder, last=last, classes=CLASSES))
+    (folder / "net/solver.prototxt").write_text(solver)
     paths = ["--train-lmdb", folder / "lmdb/train_lmdb", "--val-lmdb", folder / "lmdb/val_lmdb"]
     paths += ["--mean", folder / "lmdb/mean.binaryproto", "--net", folder / "net", "--out", folder / "filled"]
     settings = ["--classes", str(CLASSES), "--seed", "1", "--max-iter", str(iterations)]
@@ -159,20 +162,47 @@ def test_two_phases_run_one_after_the_other(folder: Path, pretrained: Path) -> N
     assert f"-weights {first}" in done.stdout
 
 
-@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["the script", "its process group"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_stopped_training_goes_on_from_its_snapshot(folder: Path, kill: Callable, number: int) -> None:
+def start_endless(folder: Path) -> subprocess.Popen:
+    """A training that has begun and takes for ever."""
     fill(folder, iterations=200_000)
     command = ["tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel"]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=output, env=os.environ, start_new_session=True
         )
-        deadline = time.monotonic() + 60
-        while "Iteration" not in (folder / "output").read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        kill(process.pid, number)
-        assert process.wait(timeout=60) == 130
+    deadline = time.monotonic() + 60
+    while "Iteration" not in (folder / "output").read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return process
+
+
+def of_session(session: int) -> list[int]:
+    done = subprocess.run(
+        ["ps", "-o", "pid=", "-s", str(session)], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in done.stdout.split()]
+
+
+def kill_everything(pid: int, number: int) -> None:
+    for process in of_session(pid):
+        os.kill(process, number)
+
+
+@pytest.mark.parametrize(
+    ("kill", "number", "status"),
+    [
+        (os.kill, signal.SIGTERM, 143),
+        (os.kill, signal.SIGHUP, 129),
+        (os.killpg, signal.SIGINT, 130),
+        (kill_everything, signal.SIGTERM, 143),
+    ],
+)
+def test_a_stopped_training_goes_on_from_its_snapshot(
+    folder: Path, kill: Callable, number: int, status: int
+) -> None:
+    process = start_endless(folder)
+    kill(process.pid, number)
+    assert process.wait(timeout=60) == status
     states = list((folder / "filled/snapshots").glob("*.solverstate"))
     assert len(states) == 1, "Caffe writes a snapshot when it is stopped"
     assert "Snapshotting solver state" in (folder / "filled/log.txt").read_text()
@@ -190,17 +220,85 @@ def test_a_stopped_training_goes_on_from_its_snapshot(folder: Path, kill: Callab
     assert (folder / "out.caffemodel").exists()
 
 
-def test_a_snapshot_cut_short_is_passed_over(folder: Path) -> None:
+def test_what_a_killed_script_leaves_behind_is_named(folder: Path) -> None:
+    process = start_endless(folder)
+    second = finetune(folder)
+    assert second.returncode == 1
+    assert f"{process.pid} (" in second.stderr and "caffe train" in second.stderr
+    process.kill()
+    process.wait()
+    orphan = finetune(folder)
+    assert orphan.returncode == 1
+    said = orphan.stderr.strip()
+    assert f"is training into {folder}/filled/snapshots/s; kill -INT ends it" in said
+    caffe = int(re.search(r"(\d+) \(caffe train", said)[1])
+    os.kill(caffe, signal.SIGINT)
+    deadline = time.monotonic() + 60
+    while of_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list((folder / "filled/snapshots").glob("*.solverstate"))
+
+
+def test_a_moved_folder_still_finds_its_snapshots_in_hdf5(folder: Path) -> None:
+    solver = SOLVER + "snapshot_format: HDF5"
+    fill(folder, solver=solver)
+    assert finetune(folder).returncode == 0
+    moved = folder.with_name("moved")
+    folder.rename(moved)
+    (moved / f"filled/snapshots/s_iter_{ITERATIONS}.solverstate.h5").unlink()
+    (moved / "out.caffemodel").unlink()
+    fill(moved, solver=solver)
+    done = finetune(moved)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {moved}/filled/snapshots/s_iter_50.solverstate.h5" in done.stdout
+    assert (moved / "out.caffemodel").exists()
+
+
+def test_the_newest_three_snapshots_stay(folder: Path) -> None:
     fill(folder)
     assert finetune(folder).returncode == 0
-    snapshots = folder / "filled/snapshots"
-    final = snapshots / f"s_iter_{ITERATIONS}.caffemodel"
-    whole = final.read_bytes()
-    final.write_bytes(whole[: len(whole) // 2])
+    for ending in ("solverstate", "caffemodel"):
+        names = sorted(path.name for path in (folder / "filled/snapshots").glob(f"*.{ending}"))
+        assert names == [f"s_iter_{i}.{ending}" for i in (40, 50, 60)]
+
+
+def test_a_training_that_goes_on_sees_the_pictures_that_come_next(folder: Path) -> None:
+    """Without mirroring and crops, which draw numbers, it ends with the very bytes of the undisturbed one."""
+    net = NET.replace(" mirror: true crop_size: 6", "").replace(" crop_size: 6", "")
+    fill(folder, net=net)
+    assert finetune(folder, "--keep", "all").returncode == 0
+    undisturbed = (folder / "out.caffemodel").read_bytes()
+    for path in (folder / "filled/snapshots").glob("s_iter_*"):
+        if not path.name.startswith(("s_iter_10.", "s_iter_20.")):
+            path.unlink()
     done = finetune(folder)
     assert done.returncode == 0, done.stderr
-    assert f"going on from {snapshots}/s_iter_50.solverstate" in done.stdout
-    assert len((folder / "out.caffemodel").read_bytes()) == len(whole)
+    assert "s_iter_20.solverstate, behind picture 8 of the database" in done.stdout  # 20 x 4 = 4 x 18 + 8
+    assert (folder / "out.caffemodel").read_bytes() == undisturbed
+
+
+def test_a_failed_check_is_told_without_its_stack_trace(folder: Path) -> None:
+    fill(folder)
+    path = folder / "filled/train_val.prototxt"
+    path.write_text(path.read_text().replace('"SoftmaxWithLoss"', '"NoSuchLayer"'))
+    done = finetune(folder)
+    assert done.returncode == 134  # Caffe's CHECK aborts
+    assert "Unknown layer type: NoSuchLayer" in done.stdout
+    assert "    @ " not in done.stdout and "stack trace" not in done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("finetune: Caffe has stopped: Check failed: ") and "NoSuchLayer" in last
+    assert "stack trace" in (folder / "filled/log.txt").read_text()
+
+
+def test_nobody_reads_on_and_the_training_goes_on(folder: Path) -> None:
+    fill(folder)
+    command = f"tools/finetune.sh --prototxt '{folder}/filled' --out '{folder}/out.caffemodel' | head -n 1"
+    done = run("bash", "-c", command)
+    assert done.stderr == ""
+    deadline = time.monotonic() + 60
+    while not (folder / "out.caffemodel").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert (folder / "out.caffemodel").exists()
 
 
 def test_weights_that_lack_a_layer_are_an_error(folder: Path, pretrained: Path) -> None:
@@ -215,25 +313,21 @@ def test_weights_that_lack_a_layer_are_an_error(folder: Path, pretrained: Path) 
     assert not (folder / "out.caffemodel").exists()
 
 
-def test_the_exit_status_is_caffes(folder: Path) -> None:
-    fill(folder)
-    path = folder / "filled/train_val.prototxt"
-    path.write_text(path.read_text().replace('"SoftmaxWithLoss"', '"NoSuchLayer"'))
-    done = finetune(folder)
-    assert done.returncode == 134  # Caffe's CHECK aborts
-    assert "Unknown layer type: NoSuchLayer" in done.stdout
-
-
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "status", "sentence"),
     [
-        (["--mode", "some"], "--mode takes all, last or two-phase"),
-        (["--what"], "unknown option --what"),
-        (["--weights", "http://somewhere/VGG.caffemodel"], "http://somewhere/VGG.caffemodel is not a file"),
+        (["--mode", "some"], 2, "--mode takes all, last or two-phase"),
+        (["--what"], 2, "unknown option --what"),
+        (["--keep", "0"], 2, "--keep takes a number from 1 up, or all, not 0"),
+        (
+            ["--weights", "http://somewhere/VGG.caffemodel"],
+            1,
+            "http://somewhere/VGG.caffemodel is not a file",
+        ),
     ],
 )
-def test_wrong_options_are_one_sentence(folder: Path, options: list[str], sentence: str) -> None:
+def test_wrong_options_are_one_sentence(folder: Path, options: list[str], status: int, sentence: str) -> None:
     fill(folder)
     done = finetune(folder, *options)
-    assert done.returncode == 1
-    assert sentence in done.stderr.strip().splitlines()[-1]
+    assert done.returncode == status
+    assert sentence in done.stderr and len(done.stderr.splitlines()) == 1

@@ -5,6 +5,7 @@ room, labels that are not 0 to N-1 with each in both lists.
 """
 
 import argparse
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,14 +31,27 @@ def check_lists(folder: Path, root: str) -> int:
         if lacking := every - found:
             raise ValueError(f"{folder / name} has no picture of {some(map(str, sorted(lacking)))}")
     for name, listed in lists.items():
-        if gone := not_there(listed, root):
-            raise ValueError(f"{folder / name} lists {len(gone)} pictures that are not there: {some(gone)}")
+        picture_sizes(folder / name, listed, root)
     return len(every)
 
 
-def not_there(listed: Sequence[Entry], root: str) -> list[str]:
-    """Pictures of a list that are no files."""
-    return [entry.picture for entry in listed if not Path(root + entry.picture).is_file()]
+def picture_sizes(path: Path, listed: Sequence[Entry], root: str) -> list[int]:
+    """Bytes of every picture of a list. Raises ValueError naming those that are no files, or empty."""
+    sizes, gone = [], []
+    for entry in listed:
+        try:
+            found = Path(root + entry.picture).stat()
+        except (OSError, ValueError):
+            gone.append(entry.picture)
+            continue
+        sizes.append(found.st_size)
+        if not stat.S_ISREG(found.st_mode):
+            gone.append(entry.picture)
+        elif not found.st_size:
+            gone.append(f"{entry.picture} (empty)")
+    if gone:
+        raise ValueError(f"{path} lists {len(gone)} pictures that are not there: {some(gone)}")
+    return sizes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,11 +5,11 @@ a typing error in a name, training starts from zeros there and looks alive.
 """
 
 import argparse
-import os
+import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -18,8 +18,13 @@ from tools.files.caffemodel import FourAxes, Shape, Shapes, stored_shapes
 from tools.files.image_lmdb import entries, open_lmdb, picture_of
 from tools.files.prototxt import Layer, Net, last_words, read_net
 from tools.network.structure import classifier, test_phase
-from tools.processes import sigint_held_back, spawned_pool
 from tools.program import run_program
+
+TELL_SHAPES = """
+import json, sys, caffe
+params = caffe.Net(sys.argv[1], caffe.TEST).params
+print(json.dumps({name: [list(blob.shape) for blob in blobs] for name, blobs in params.items()}))
+"""
 
 
 def without_data(net: Net) -> Net:
@@ -55,26 +60,17 @@ def wanted_shapes(net: Net) -> Shapes:
 
     Caffe ends its process on errors, so a process of its own does it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path, log = Path(folder) / "net.prototxt", Path(folder) / "log"
-        path.write_text(text_format.MessageToString(net))
-        log.touch()
-        try:
-            with spawned_pool(1) as pool:
-                with sigint_held_back():
-                    shapes = pool.submit(_build, str(path), str(log))
-                return shapes.result()
-        except BrokenProcessPool as error:
-            why = last_words(log.read_text(errors="replace")) or "it ended without a word (out of memory?)"
-            raise ValueError(f"Caffe can't build the network: {why}") from error
-
-
-def _build(path: str, log: str) -> Shapes:
-    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
-    import caffe
-
-    net = caffe.Net(path, caffe.TEST)
-    return {name: [tuple(blob.shape) for blob in blobs] for name, blobs in net.params.items()}
+    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
+        file.write(text_format.MessageToString(net))
+        file.flush()
+        done = subprocess.run(
+            [sys.executable, "-c", TELL_SHAPES, file.name], capture_output=True, check=False
+        )
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace")
+        why = last_words(said) or "it ended without a word (out of memory?)"
+        raise ValueError(f"Caffe can't build the network: {why}")
+    return {name: [tuple(shape) for shape in shapes] for name, shapes in json.loads(done.stdout).items()}
 
 
 def fits(stored: Shape, wanted: Shape) -> bool:
@@ -116,6 +112,23 @@ def _text(shape: Shape) -> str:
     return " x ".join(map(str, shape))
 
 
+def check_weights(train_val: Path, weights: Path, new: list[str] | None = None) -> str:
+    """A sentence on what a caffemodel initialises of a network.
+
+    `new` are the layers that need no weights, by default the one whose output the loss judges. Raises
+    ValueError where another layer can't be initialised, OSError.
+    """
+    stored = stored_shapes(weights)
+    net = read_net(train_val)
+    wanted = wanted_shapes(without_data(net))
+    try:
+        copied = check(wanted, stored, [classifier(net).name] if new is None else new)
+    except ValueError as error:
+        raise ValueError(f"{weights} doesn't fit {train_val}: {error}") from error
+    fresh = ", ".join(name for name in wanted if name not in copied) or "none"
+    return f"{weights} initialises {', '.join(copied)}; new: {fresh}"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -140,19 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
     args = build_parser().parse_args(argv)
 
-    def run() -> None:
-        stored = stored_shapes(args.weights)
-        net = read_net(args.train_val)
-        new = [classifier(net).name] if args.new is None else args.new
-        wanted = wanted_shapes(without_data(net))
-        try:
-            copied = check(wanted, stored, new)
-        except ValueError as error:
-            raise ValueError(f"{args.weights} doesn't fit {args.train_val}: {error}") from error
-        fresh = ", ".join(name for name in wanted if name not in copied) or "none"
-        print(f"{args.weights} initialises {', '.join(copied)}; new: {fresh}")
-
-    return run_program("check_weights", run)
+    return run_program("check_weights", lambda: print(check_weights(args.train_val, args.weights, args.new)))
 
 
 if __name__ == "__main__":

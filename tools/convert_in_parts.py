@@ -1,55 +1,100 @@
 """Run convert_imageset on parts of a list at a time, and join what they write to one LMDB.
 
 The database holds what one convert_imageset would have written: the same keys, numbered through the whole
-list, the same values, in the same order. Parts are joined in order as they get ready, and removed: while it
-runs the disk holds a few parts more than the database.
+list, the same values, in the same order. It is made in OUT.unfinished and takes OUT's place when it is whole,
+and not before. Stopped at any moment, the same command goes on with the parts that are whole: a part is the
+same while its lines, the pictures' sizes and the command are.
 """
 
 import argparse
-import os
+import hashlib
+import json
+import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import lmdb
 
+from tools.check_lists import picture_sizes
+from tools.check_lmdb import check, height_and_width
 from tools.files.image_list import raw_lines, read_image_list
-from tools.files.image_lmdb import KEY_DIGITS
-from tools.program import one_sentence
+from tools.files.image_lmdb import KEY_DIGITS, check_pages, open_lmdb
+from tools.files.prototxt import last_words
+from tools.processes import add_jobs_option
+from tools.program import Progress, run_program, write_text
 
 # With fewer lines, starting convert_imageset would count; 1000 of the article's pictures take 200 MB of disk.
 LEAST_LINES, MOST_LINES = 100, 1000
 SPARE_BYTES = 1 << 20
+SAMPLE = 50
+STACK_TRACE = re.compile(r" *@ +0x|\*\*\* Check failure stack trace")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the parts of a database are made from: parts of two plans that are equal are the same."""
+
+    command: list[str]
+    lines_a_part: int
+    parts: list[str]
+    """A hash of each part's lines and of its pictures' sizes."""
+
+    @classmethod
+    def of(
+        cls, lines: Sequence[bytes], sizes: Sequence[int], command: Sequence[str], lines_a_part: int
+    ) -> Self:
+        """The plan for a list's lines, each with the bytes that its picture has."""
+        parts = []
+        for at in range(0, len(lines), lines_a_part):
+            part = slice(at, at + lines_a_part)
+            parts.append(hashlib.sha256(b"".join(lines[part]) + str(sizes[part]).encode()).hexdigest())
+        return cls(list(command), lines_a_part, parts)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """A plan that was written; None where there is none."""
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write the plan, whole or not at all."""
+        write_text(path, json.dumps(asdict(self)))
 
 
 class Workers:
-    """Runs a command on each part, `jobs` at a time."""
+    """Runs a command on each part, `jobs` at a time; parts that are there already are taken as they are."""
 
     def __init__(self, command: Sequence[str], place: Path, jobs: int) -> None:
         self._command, self._place = list(command), place
-        self._running: set[subprocess.Popen] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._pool = ThreadPoolExecutor(jobs)
         self._jobs = jobs
 
-    def run(self, parts: Sequence[Sequence[bytes]]) -> Iterator[Path]:
-        """The parts' databases in order; each may be removed before the next is asked for.
+    def run(self, parts: Iterator[tuple[int, Sequence[bytes]]]) -> Iterator[tuple[int, Path]]:
+        """The numbered parts' databases in order; each may be removed before the next is asked for.
 
         Raises ValueError where the command fails.
         """
-        ready: deque[Future[Path]] = deque()
+        ready: deque[tuple[int, Future[Path]]] = deque()
         try:
-            for number, lines in enumerate(parts):
-                ready.append(self._pool.submit(self._convert, number, lines))
+            for number, lines in parts:
+                ready.append((number, self._pool.submit(self._convert, number, lines)))
                 if len(ready) > 2 * self._jobs:
-                    yield ready.popleft().result()
+                    first, database = ready.popleft()
+                    yield first, database.result()
             while ready:
-                yield ready.popleft().result()
+                first, database = ready.popleft()
+                yield first, database.result()
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
             for process in list(self._running):
@@ -57,56 +102,106 @@ class Workers:
             self._pool.shutdown()
 
     def _convert(self, number: int, lines: Sequence[bytes]) -> Path:
-        listed, database = self._place / f"{number}.txt", self._place / f"{number}"
+        database, part = self._place / f"{number}", self._place / f"{number}.part"
+        if database.is_dir():
+            return database
+        shutil.rmtree(part, ignore_errors=True)
+        listed = self._place / f"{number}.txt"
         listed.write_bytes(b"".join(lines))
-        command = [*self._command, str(listed), str(database)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen([*self._command, str(listed), str(part)], stderr=subprocess.PIPE) as process:
             self._running.add(process)
-            _, log = process.communicate()
+            log = process.communicate()[1].decode(errors="replace")
             self._running.discard(process)
         # what Caffe merely informs of (I) would come once for every part
-        worth = [line for line in log.decode(errors="replace").splitlines() if not line.startswith("I")]
-        sys.stderr.write("".join(f"{line}\n" for line in worth))
+        told = [line for line in log.splitlines() if not line.startswith("I") and not STACK_TRACE.match(line)]
+        sys.stderr.write("".join(f"{line}\n" for line in told))
         if process.returncode != 0:
-            raise ValueError(f"{self._command[0]} ended with status {process.returncode}")
+            why = last_words(log)
+            status = f"{self._command[0]} ended with status {process.returncode}"
+            raise ValueError(f"{status}: {why}" if why else status)
+        part.rename(database)
         return database
 
 
-def convert(listed: Path, out: Path, command: Sequence[str], jobs: int) -> None:
-    """Make the LMDB `out` of a list. Raises ValueError and OSError; `out` is then unfinished."""
-    read_image_list(listed)  # what is wrong with it is said before the conversion
-    lines = raw_lines(listed)
-    size = min(max(-(-len(lines) // jobs), LEAST_LINES), MOST_LINES)
-    parts = [lines[at : at + size] for at in range(0, len(lines), size)]
-    with temporary(out.with_name(f"{out.name}.parts")) as place, created(out) as database:
-        for number, part in enumerate(Workers(command, place, jobs).run(parts)):
-            append(database, part, number * size)
+def convert(
+    listed: Path, out: Path, command: Sequence[str], jobs: int, size: tuple[int, int] | None = None
+) -> None:
+    """Make the LMDB `out` of a list, or go on with it; what was `out` before is replaced when that is whole.
+
+    With `size`, (height, width), a sample of it is compared with the pictures first. Raises ValueError and
+    OSError; the next call goes on with what is whole.
+    """
+    lines, entries = raw_lines(listed), read_image_list(listed)
+    root = command[-1] if command[-1].endswith("/") else ""
+    sizes = picture_sizes(listed, entries, root)
+    place = out.with_name(f"{out.name}.unfinished")
+    plan, joined = begin(place, lines, sizes, command, jobs)
+    size_of_part = plan.lines_a_part
+    numbered = ((i, lines[i * size_of_part : (i + 1) * size_of_part]) for i in range(joined, len(plan.parts)))
+    with (
+        Progress("lmdb", len(lines), done=min(joined * size_of_part, len(lines))) as progress,
+        growing(place / "lmdb") as database,
+    ):
+        for number, part in Workers(command, place, jobs).run(numbered):
+            append(database, part, number * size_of_part)
             shutil.rmtree(part)
-            print(f"{min((number + 1) * size, len(lines))} of {len(lines)} pictures", flush=True)
+            progress.advance(min(size_of_part, len(lines) - number * size_of_part))
+    if size:
+        check(place / "lmdb", entries, root=root, size=size, sample=SAMPLE)
+    if out.is_dir():
+        out.rename(place / "before")
+    (place / "lmdb").rename(out)
+    shutil.rmtree(place)
+
+
+def begin(
+    place: Path, lines: Sequence[bytes], sizes: Sequence[int], command: Sequence[str], jobs: int
+) -> tuple[Plan, int]:
+    """Make the folder of an unfinished database, or find it; the plan, and how many parts are joined."""
+    out = place.with_name(place.name.removesuffix(".unfinished"))
+    if (place / "before").is_dir() and not out.exists():  # stopped between two renamings
+        (place / "before").rename(out)
+    before = Plan.read(place / "plan.json")
+    size = min(max(-(-len(lines) // jobs), LEAST_LINES), MOST_LINES)
+    if before is not None and before.command == list(command):
+        size = before.lines_a_part
+    plan = Plan.of(lines, sizes, command, size)
+    joined = parts_joined(place / "lmdb", size)
+    if before is None or before.command != plan.command or before.parts[:joined] != plan.parts[:joined]:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        before, joined = None, 0
+    for number, part in enumerate(before.parts if before else ()):
+        if number >= len(plan.parts) or plan.parts[number] != part or not _is_whole(place / f"{number}"):
+            shutil.rmtree(place / f"{number}", ignore_errors=True)
+    plan.write(place / "plan.json")
+    return plan, joined
+
+
+def parts_joined(database: Path, lines_a_part: int) -> int:
+    """How many parts an unfinished database holds: a part is joined in one transaction."""
+    with suppress(ValueError), open_lmdb(database) as environment, environment.begin() as reading:
+        cursor = reading.cursor()
+        return int(cursor.key()[:KEY_DIGITS]) // lines_a_part + 1 if cursor.last() else 0
+    shutil.rmtree(database, ignore_errors=True)
+    return 0
+
+
+def _is_whole(part: Path) -> bool:
+    try:
+        check_pages(part / "data.mdb")
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 @contextmanager
-def temporary(folder: Path) -> Iterator[Path]:
-    """A new folder that is removed in the end."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+def growing(path: Path) -> Iterator[lmdb.Environment]:
+    """An LMDB to write to, each transaction of which is on the disk at its end. Raises ValueError."""
+    path.mkdir(exist_ok=True)  # lmdb would give the folder the files' mode, which nobody but root can enter
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def created(path: Path) -> Iterator[lmdb.Environment]:
-    """A new LMDB, on the disk for good in the end. Raises ValueError where it is there already."""
-    try:
-        path.mkdir()  # lmdb would give the folder the files' mode, which nobody but root can enter
-    except FileExistsError:
-        raise ValueError(f"{path} is there already") from None
-    try:
-        with lmdb.open(str(path), map_size=SPARE_BYTES, mode=0o664, sync=False, lock=False) as database:
+        with lmdb.open(str(path), map_size=SPARE_BYTES, mode=0o664, lock=False) as database:
             yield database
-            database.sync(True)
     except lmdb.Error as error:
         raise ValueError(f"{path} can't be written: {error}") from error
 
@@ -130,8 +225,8 @@ def renumbered(key: bytes, before: int) -> bytes:
     return b"%0*d" % (KEY_DIGITS, number) + key[KEY_DIGITS:]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the program; returns its exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.convert_in_parts",
         description=__doc__,
@@ -142,23 +237,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("list", metavar="LIST", type=Path, help="lines of PICTURE LABEL")
     parser.add_argument("out", metavar="OUT", type=Path, help="the LMDB to make")
     parser.add_argument(
-        "command", metavar="COMMAND", nargs="+", help="what gets a list and an LMDB to make of it"
+        "command",
+        metavar="COMMAND",
+        nargs="+",
+        help="what gets a list and an LMDB to make of it; its last word is put before the pictures' names "
+        "where it ends in /",
     )
     parser.add_argument(
-        "--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="default: one a core"
+        "--size",
+        type=height_and_width,
+        metavar="HxW",
+        help="compare a sample with the pictures, which must have this size, before OUT is there",
     )
-    args = parser.parse_args(argv)
-    if args.jobs < 1:
-        parser.error("--jobs takes a number from 1 up")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        convert(args.list, args.out, args.command, args.jobs)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"convert_in_parts: {one_sentence(error)}", file=sys.stderr)
-        return 1
-    return 0
+    add_jobs_option(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    args = build_parser().parse_args(argv)
+    return run_program(
+        "convert_in_parts",
+        lambda: convert(args.list, args.out, args.command, args.jobs, args.size),
+        interrupted="interrupted; the same command goes on where it was",
+    )
 
 
 if __name__ == "__main__":

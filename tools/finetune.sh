@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # Fine-tune by `caffe train`: the article's line, kept going over interruptions.
 set -euo pipefail
+# shellcheck source=tools/run/holders.sh
+source "$(dirname "${BASH_SOURCE[0]}")/run/holders.sh"
 
 usage() {
     cat <<'HELP'
-Usage: tools/finetune.sh --prototxt DIR --out MODEL [--weights CAFFEMODEL] [--mode all|last|two-phase] [--gpu 0,1]
+Usage: tools/finetune.sh --prototxt DIR --out MODEL [--weights CAFFEMODEL] [--mode all|last|two-phase] [--gpu 0,1] [--keep N]
 
-Runs `caffe train` on DIR/solver.prototxt (written by tools.fill_prototxt) and puts the final caffemodel at MODEL.
+Runs `caffe train` on DIR/solver.prototxt (written by tools.fill_prototxt) and puts the final caffemodel at MODEL. What
+Caffe would stop at is checked first.
   --weights   the pre-trained caffemodel; without it training starts from the prototxt's fillers
   --mode      all: every layer (the article's default); last: only the renamed last layer, all others frozen;
               two-phase: first last, then all
-  --gpu       as `caffe train -gpu`, or none
+  --gpu       as `caffe train -gpu`
+  --keep      so many of the newest whole snapshots stay (default 3: to go on from, and to compare), or all
 Caffe's log goes to DIR/log.txt (log_last.txt in the phase that trains the last layer). After an interruption the same
-command goes on from the newest whole snapshot. Ctrl-C and kill let Caffe write a snapshot first.
+command goes on from the newest whole snapshot, with the pictures that come next. Ctrl-C, kill and a shutdown let Caffe
+write a snapshot first.
 Example: tools/finetune.sh --prototxt work/demo/prototxt/train --weights work/demo/data/pretrained.caffemodel --out m.caffemodel
 HELP
 }
@@ -22,61 +27,110 @@ die() {
     exit 1
 }
 
-mode=all weights="" gpu="" prototxt="" out=""
+misused() {
+    echo "finetune: $* (see tools/finetune.sh --help)" >&2
+    exit 2
+}
+
+mode=all weights="" gpu="" prototxt="" out="" keep=3
 while (($#)); do
     case $1 in
-        -h | --help) usage && exit ;;
-        --prototxt | --weights | --mode | --gpu | --out)
-            (($# > 1)) || die "$1 needs a value (see --help)"
+        -h | --help) usage; exit ;;
+        --prototxt | --weights | --mode | --gpu | --out | --keep)
+            (($# > 1)) || misused "$1 needs a value"
             printf -v "${1#--}" '%s' "$2"
             shift
             ;;
-        *) die "unknown option $1 (see --help)" ;;
+        *) misused "unknown option $1" ;;
     esac
     shift
 done
-[[ $gpu != none ]] || gpu=""
-[[ -n $prototxt && -n $out ]] || die "--prototxt and --out are needed (see --help)"
-[[ $mode =~ ^(all|last|two-phase)$ ]] || die "--mode takes all, last or two-phase, not $mode"
+[[ -n $prototxt && -n $out ]] || misused "--prototxt and --out are needed"
+[[ $mode =~ ^(all|last|two-phase)$ ]] || misused "--mode takes all, last or two-phase, not $mode"
+[[ $keep =~ ^([1-9][0-9]*|all)$ ]] || misused "--keep takes a number from 1 up, or all, not $keep"
 [[ -z $weights || -f $weights ]] || die "--weights $weights is not a file (Caffe takes a file, not an address)"
+gpus=$(wc -w <<<"${gpu//,/ }")
 
 caffe_pid=""
-stop() { # let Caffe write its snapshot
+stop() { # STATUS: let Caffe write its snapshot
     trap '' INT TERM HUP
     [[ -z $caffe_pid ]] || { kill -INT "$caffe_pid" 2>/dev/null && wait "$caffe_pid"; } || true
-    exit 130
+    wait_for_log
+    echo "finetune: interrupted; the same command goes on from its snapshot" >&2
+    exit "$1"
 }
-trap stop INT TERM HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
+trap 'stop 129' HUP
+
+# PREFIX: nobody else writes snapshots there, as long as this script or its Caffe lives
+lock() {
+    local lock=$1.lock
+    mkdir -p "$(dirname "$lock")"
+    exec 8>>"$lock"
+    flock -n 8 && return
+    exec 8>&- # so that we are none of those who hold it
+    # shellcheck disable=SC2046 # numbers
+    die "$(in_words $(holders_of "$lock" 8)) is training into $1; kill -INT ends it with a snapshot"
+}
+
+# Caffe's output on standard input into the log, and on without GLOG's stack trace, whoever is told to stop and whether
+# or not somebody reads on; a snapshot that is written lets an old one go
+log() { # LOG SOLVER
+    local line
+    trap '' INT TERM HUP PIPE
+    while IFS= read -r line || [[ -n $line ]]; do
+        printf '%s\n' "$line" >>"$1"
+        [[ $line =~ ^\ *@\ +0x || $line == "*** Check failure stack trace"* ]] || printf '%s\n' "$line" 2>/dev/null || true
+        [[ $line != *"] Snapshotting solver state to "* ]] || prune "$2"
+    done
+}
+log_pid=""
+wait_for_log() {
+    [[ -z $log_pid ]] || { exec 7>&- && wait "$log_pid"; } || true
+    log_pid=""
+}
+
+prune() { # SOLVER: once there are more than may stay, and one that may not be whole
+    local states=("${final%_iter_*}"_iter_*.solverstate*)
+    [[ $keep != all ]] && ((${#states[@]} > keep)) || return 0
+    python -m tools.snapshots prune "$1" --keep "$keep" >/dev/null || true
+}
 
 # train SUFFIX WEIGHTS: one phase, from WEIGHTS or from its own newest whole snapshot
 train() {
-    local solver=$prototxt/solver$1.prototxt log=$prototxt/log$1.txt state start=() status=0
+    local solver=$prototxt/solver$1.prototxt log=$prototxt/log$1.txt state skip batch checked start=() status=0
     [[ -f $solver ]] || die "$solver is missing: python -m tools.fill_prototxt writes it"
-    final=$(python -m tools.snapshots final "$solver")
-    state=$(python -m tools.snapshots newest "$solver")
-    [[ $state != "${final%.caffemodel}.solverstate" ]] || return 0
+    checked=$(python -m tools.snapshots plan "$solver" --gpus "$((gpus > 0 ? gpus : 1))" ${2:+--weights "$2"})
+    mapfile -t checked <<<"$checked"
+    final=${checked[0]} state=${checked[1]} skip=${checked[2]} batch=${checked[3]}
+    [[ $state != "${final%.caffemodel*}.solverstate${final##*.caffemodel}" ]] || return 0
+    lock "${final%_iter_*}"
     if [[ -n $state ]]; then
-        echo "finetune: going on from $state"
+        echo "finetune: going on from $state, behind picture $skip of the database"
         start=(-snapshot "$state")
     else
         : >"$log"
-        if [[ -n $2 ]]; then
-            python -m tools.check_weights "$prototxt/train_val$1.prototxt" "$2"
-            start=(-weights "$2")
-        fi
+        [[ -z $2 ]] || start=(-weights "$2")
     fi
-    echo "finetune: pictures a step: $(python -m tools.snapshots batch "$solver" --gpus "$(wc -w <<<"${gpu//,/ }")")" | tee -a "$log"
+    echo "finetune: pictures a step: $batch" | tee -a "$log"
     [[ -z $gpu ]] || start+=(-gpu "$gpu")
-    mkdir -p "$(dirname "$final")"
     echo "\$ caffe train -solver $solver ${start[*]} 2>&1 | tee $log"
-    set -m # a process group of its own: TERM, which ends Caffe without a snapshot, comes to this script alone
-    GLOG_minloglevel=0 caffe train -solver "$solver" "${start[@]}" > >(trap '' INT TERM HUP && exec tee -a "$log") 2>&1 &
+    exec 7> >(log "$log" "$solver")
+    log_pid=$!
+    set -m # a process group of its own: a signal comes to this script, which passes it on and waits
+    GLOG_minloglevel=0 CAFFE_SKIP_PICTURES=$skip caffe train -solver "$solver" "${start[@]}" >&7 2>&1 7>&- &
     caffe_pid=$!
     set +m
     wait "$caffe_pid" || status=$?
     caffe_pid=""
-    ((status == 0)) || exit "$status"
+    wait_for_log
+    if ((status)); then
+        echo "finetune: Caffe has stopped: $(grep -E '^F[0-9]+ ' "$log" | tail -n 1 | sed 's/^[^]]*\] //')" >&2
+        exit "$status"
+    fi
     [[ -f $final ]] || die "caffe stopped before its last iteration; the same command goes on from its snapshot"
+    prune "$solver"
 }
 
 case $mode in
@@ -88,4 +142,4 @@ case $mode in
         ;;
 esac
 mkdir -p "$(dirname "$out")"
-cp "$final" "$out.part" && mv "$out.part" "$out"
+cp "$final" "$out.part" && sync "$out.part" && mv "$out.part" "$out"

@@ -2,11 +2,18 @@
 # The mean file of a training LMDB, by Caffe's compute_image_mean.
 set -euo pipefail
 
-if [[ ${1:-} == -h || ${1:-} == --help || $# -ne 2 ]]; then
-    echo "Usage: tools/make_mean.sh TRAIN_LMDB MEAN.binaryproto"
-    echo "Example: tools/make_mean.sh work/demo/lmdb/train_lmdb work/demo/lmdb/mean.binaryproto"
-    exit $(($# == 2 || ${#1} > 0 ? 0 : 2))
+case ${1:-} in
+    -h | --help)
+        echo "Usage: tools/make_mean.sh TRAIN_LMDB MEAN.binaryproto"
+        echo "Example: tools/make_mean.sh work/demo/lmdb/train_lmdb work/demo/lmdb/mean.binaryproto"
+        exit
+        ;;
+esac
+if (($# != 2)); then
+    echo "Usage: tools/make_mean.sh TRAIN_LMDB MEAN.binaryproto   (see --help)" >&2
+    exit 2
 fi
-[[ -f $1/data.mdb ]] || { echo "make_mean: $1 is no LMDB (data.mdb is missing)" >&2; exit 1; }
-compute_image_mean "$1" "$2.part"
+python -m tools.check_lmdb "$1" # a database that isn't whole would end Caffe by a signal
+compute_image_mean "$1" "$2.part" 2> >(sed -u '/^ *@ *0x/d; /^\*\*\* Check failure/d' >&2)
+sync "$2.part"
 mv "$2.part" "$2"

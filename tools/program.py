@@ -10,6 +10,7 @@ and then behaves as all others do: one sentence on stderr for what went wrong, a
 """
 
 import argparse
+import atexit
 import ctypes
 import errno
 import hashlib
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
@@ -70,6 +72,10 @@ class StopError(Exception):
                 signal.signal(number, handler)
 
 
+class _TerminatedError(SystemExit):
+    """SIGTERM has come: unwinds as any exception does, and outside of run_program ends quietly."""
+
+
 def run_program(name: str, run: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
     """Call run and return a program's exit status, turning what went wrong into one sentence on stderr.
 
@@ -77,7 +83,11 @@ def run_program(name: str, run: Callable[[], int | None], *, interrupted: str = 
     `interrupted`; they unwind, so that half-written files go. Nobody reading any more (`| head`) gives 141
     without a word.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def terminate(number: int, _: object) -> None:
+        raise _TerminatedError(128 + number)
+
+    signal.signal(signal.SIGTERM, terminate)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a test's own stream
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names need not be UTF-8
@@ -86,19 +96,42 @@ def run_program(name: str, run: Callable[[], int | None], *, interrupted: str = 
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Whoever read our output (head, less) has seen enough; Python would complain once more at the end.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # whoever read it (head, less) has seen enough
         return 128 + signal.SIGPIPE
     except (OSError, ValueError, MemoryError) as error:
         print(f"{name}: {one_sentence(error)}", file=sys.stderr)
         return 1
-    except StopError:
+    except (StopError, KeyboardInterrupt, _TerminatedError) as error:
         print(f"{name}: {interrupted}", file=sys.stderr)
-        return 128 + (StopError.number or signal.SIGINT)
-    except KeyboardInterrupt:
-        print(f"{name}: {interrupted}", file=sys.stderr)
-        return 128 + signal.SIGINT
+        if isinstance(error, _TerminatedError):
+            return 128 + signal.SIGTERM
+        return 128 + ((isinstance(error, StopError) and error.number) or signal.SIGINT)
+
+
+def _forget_output() -> None:
+    """Send standard output nowhere: Python complains at the end of what it can't write."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@atexit.register
+def _write_the_rest() -> None:
+    """What is still in the buffer: `--help | head`, or a disk that is full, of which run_program has told."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        _forget_output()
+
+
+def _end_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while a program reads its arguments, or nobody to read its --help, needs no traceback."""
+    if issubclass(kind, BrokenPipeError | KeyboardInterrupt):
+        _forget_output()
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _end_quietly
 
 
 def one_sentence(error: BaseException) -> str:

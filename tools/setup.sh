@@ -18,6 +18,7 @@ Environment: CAFFE_PREFIX  where Caffe goes (default .caffe)
              CAFFE_VENV    the virtual environment (default .venv)
              CAFFE_CUDA=1  as --cuda: Caffe for NVIDIA's GPUs too
              CAFFE_SOURCE  a BVLC Caffe checkout or tarball of your own, instead of the pinned source
+Example: tools/setup.sh --tests
 HELP
 }
 [[ ${1:-} == -h || ${1:-} == --help ]] && { usage; exit; }

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from tools.files.prototxt import caffe_messages, read_net, read_prototxt, write_prototxt
-from tools.program import one_sentence
+from tools.program import one_sentence, run_program, write_text
 
 # gtest's names of what runs on a GPU; of the typed tests, 2 and 3 are the GPU's float and double
 GPU_TESTS = "*GPU*:*CuDNN*:*/2.*:*/3.*:Im2colKernelTest*:PlatformTest*"
@@ -257,14 +257,15 @@ def time_caffe(plan: Plan, model: Path, name: str, **environment: str) -> tuple[
 
 
 def time_torch(plan: Plan, batch: int, tf32: bool) -> dict[str, float] | None:
-    """PyTorch's times of VGG16 by bench/peers/gpu_torch.py; None without PyTorch."""
+    """PyTorch's times of VGG16 by bench/peers/gpu_times.py; None without PyTorch."""
     if not plan.torch:
         return None
-    script = Path(__file__).with_name("torch_times.py")
+    script = Path(__file__).parent.parent / "peers" / "gpu_times.py"
     device = "cpu" if plan.gpu is None else f"cuda:{plan.gpu}"
     name = f"PyTorch batch {batch} {'TF32' if tf32 else 'FP32'}"
     command = [plan.torch, str(script), device, str(batch), str(plan.iterations), "tf32" if tf32 else "fp32"]
-    return json.loads(run(plan, name, command, PYTHONPATH="").strip().splitlines()[-1])
+    times: dict[str, float] = json.loads(run(plan, name, command, PYTHONPATH="").strip().splitlines()[-1])
+    return times
 
 
 def compare_times(plan: Plan) -> list[str]:
@@ -359,7 +360,12 @@ def heading(plan: Plan) -> list[str]:
 
 
 def parse(argv: Iterable[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu_check", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpu_check",
+        description=__doc__,
+        epilog="example: python -m bench.gpu_check --work work/demo --gpu 0 --out gpu.md",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--work", type=Path, required=True, help="a demo run, prototxt stage done")
     parser.add_argument("--out", type=Path, required=True, help="the report, Markdown")
     parser.add_argument("--gpu", type=int, help="its number (default: all on the CPU, in small)")
@@ -384,21 +390,16 @@ def make_plan(args: argparse.Namespace) -> Plan:
 def main(argv: Iterable[str] | None = None) -> int:
     """Run the program; returns its exit status: 1 where a part failed."""
     args = parse(argv)
-    try:
+
+    def run_parts() -> int:
         plan = make_plan(args)
-        text = report(plan)
-        part = args.out.with_name(args.out.name + ".part")
-        part.write_text(text)
-        part.replace(args.out)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"gpu_check: {one_sentence(error)}", file=sys.stderr)
-        return 1
-    for failure in plan.log:
-        print(f"gpu_check: {failure}", file=sys.stderr)
-    print(f"gpu_check: {args.out}")
-    return 1 if plan.log else 0
+        write_text(args.out, report(plan))
+        for failure in plan.log:
+            print(f"gpu_check: {failure}", file=sys.stderr)
+        print(f"gpu_check: {args.out}")
+        return 1 if plan.log else 0
+
+    return run_program("gpu_check", run_parts)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ class Pictures(Dataset):
         return len(self._paths)
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        pixels = cv2.resize(cv2.imread(str(self._paths[i])), (224, 224), interpolation=cv2.INTER_LINEAR)
+        picture = cv2.imread(str(self._paths[i]))
+        assert picture is not None
+        pixels = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_LINEAR)
         return torch.from_numpy(pixels).permute(2, 0, 1).float() - MEAN
 
 

@@ -2,14 +2,19 @@
 # Apply our edits to an unpacked Caffe source, in their order, each exactly once.
 set -euo pipefail
 
-if [[ ${1:-} == -h || ${1:-} == --help || $# -ne 1 ]]; then
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: tools/caffe/apply_edits.sh SOURCE
 
 Applies tools/caffe/edits/*.patch to the Caffe source in the folder SOURCE. Each must go in without fuzz and must not go
 in again; a source that has an edit already is refused.
+Example: tools/caffe/apply_edits.sh .caffe/build/source
 HELP
     exit
+fi
+if (($# != 1)) || [[ $1 == -* ]]; then
+    echo "Usage: tools/caffe/apply_edits.sh SOURCE   (--help says more)" >&2
+    exit 2
 fi
 
 edits=$(cd "$(dirname "${BASH_SOURCE[0]}")/edits" && pwd)

@@ -221,7 +221,7 @@ while (($#)); do
         --cpu) cuda=no ;;
         --check) check=yes ;;
         --test) test=yes ;;
-        -h | --help) usage && exit ;;
+        -h | --help) usage; exit ;;
         *) misused "unknown option $1 (see --help)" ;;
     esac
     shift

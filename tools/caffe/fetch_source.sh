@@ -12,7 +12,7 @@ content=1ef527ec68c3ba8b2425ff2baa4b6a38af36ee9c3948b88017005b3aaf7bb18b
 debian_archives=(http://archive.debian.org/debian https://snapshot.debian.org/archive/debian/20210815T000000Z)
 bvlc=https://codeload.github.com/BVLC/caffe/tar.gz/$commit
 
-if [[ ${1:-} == -h || ${1:-} == --help || $# -lt 1 ]]; then
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     cat <<HELP
 Usage: tools/caffe/fetch_source.sh FOLDER [MIRROR]
 
@@ -23,8 +23,13 @@ Unpacks BVLC Caffe's source (commit ${commit:0:7}) into FOLDER. Tried in turn:
   3. Debian's archive of old releases, and its snapshots
   4. BVLC's own repository
 Whichever has it, its contents must be the pinned ones. CAFFE_SOURCE=PATH takes a checkout or tarball of one's own.
+Example: tools/caffe/fetch_source.sh /tmp/caffe
 HELP
     exit
+fi
+if (($# < 1 || $# > 2)) || [[ $1 == -* ]]; then
+    echo "Usage: tools/caffe/fetch_source.sh FOLDER [MIRROR]   (--help says more)" >&2
+    exit 2
 fi
 
 die() {

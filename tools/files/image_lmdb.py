@@ -18,6 +18,7 @@ from tools.files.prototxt import caffe_messages
 LONGEST_KEY = 511
 """Bytes of a key: LMDB's limit, past which convert_imageset aborts."""
 KEY_DIGITS = 8
+LABEL_FIELD = 5  # of Datum in caffe.proto
 
 
 class Picture(NamedTuple):
@@ -49,6 +50,41 @@ def picture_of(value: bytes) -> Picture:
     if min(shape) < 1 or flat.size != math.prod(shape):
         raise ValueError(f"{flat.size} values for {' x '.join(map(str, shape))} (channels, height, width)")
     return Picture(datum.label, flat.reshape(shape).transpose(1, 2, 0))
+
+
+def label_of(value: bytes | memoryview) -> int:
+    """A Datum's class, without reading its pixels. Raises ValueError where it is no Datum."""
+    at, label = 0, 0
+    try:
+        while at < len(value):
+            tag, at = _varint(value, at)
+            if tag & 7 == 0:
+                number, at = _varint(value, at)
+                label = number if tag >> 3 == LABEL_FIELD else label
+            elif tag & 7 == 2:
+                length, at = _varint(value, at)
+                at += length
+            elif tag & 7 == 5:
+                at += 4
+            else:
+                raise ValueError("not a Datum of Caffe's")
+    except IndexError:
+        at = len(value) + 1
+    if at != len(value):
+        raise ValueError("not a Datum of Caffe's")
+    label &= 0xFFFFFFFF
+    return label - (1 << 32) if label >= 1 << 31 else label
+
+
+def _varint(value: bytes | memoryview, at: int) -> tuple[int, int]:
+    """A number of protobuf's wire format, and where it ends."""
+    number = shift = 0
+    while value[at] >= 128:
+        number |= (value[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if shift > 63:
+            raise ValueError("not a Datum of Caffe's")
+    return number | value[at] << shift, at + 1
 
 
 @contextmanager
@@ -84,6 +120,20 @@ def entries(environment: lmdb.Environment, every: int = 1) -> Iterator[tuple[byt
         for number, (key, value) in enumerate(transaction.cursor()):
             if number % every == 0:
                 yield bytes(key), bytes(value)
+
+
+def labels(environment: lmdb.Environment, most: int) -> dict[int, bytes]:
+    """The classes that there are, each with the key of its first entry.
+
+    Of more than `most` entries as many are looked at, spread evenly. Raises ValueError for what is no Datum.
+    """
+    every = max(1, environment.stat()["entries"] // most)
+    found: dict[int, bytes] = {}
+    with environment.begin(buffers=True) as transaction:
+        for number, (key, value) in enumerate(transaction.cursor()):
+            if number % every == 0:
+                found.setdefault(label_of(value), bytes(key))
+    return found
 
 
 # LMDB's file (version 1 of its format, mdb.c of 0.9): pages of one size, the first two with what is known of

@@ -109,6 +109,13 @@ def is_old_format(path: Path) -> bool:
     return bool(net.layers or net.input)
 
 
+def read_solver(path: Path) -> Solver:
+    """Read a solver. Raises what read_prototxt does."""
+    solver = caffe_messages().SolverParameter()
+    read_prototxt(path, solver)
+    return solver
+
+
 def read_net(path: Path) -> Net:
     """Read a network in any of Caffe's formats, upgraded by Caffe itself to `layer` and Input layers.
 

@@ -41,8 +41,8 @@ def _from_hdf5(path: Path) -> SolverState:
             history = file["history"]
             shapes = tuple(tuple(history[i].shape) for i in sorted(history, key=int))
             model = file["learned_net"].asstr()[()]
-            return SolverState(int(file["iter"][()]), Path(model), shapes)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            return SolverState(int(np.ravel(file["iter"][()])[0]), Path(model), shapes)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} is not a solverstate in HDF5, or not a whole one") from error
 
 

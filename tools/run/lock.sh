@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # W and take_over are options.sh's
 # One run at a time in a work folder: the lock is held by the run and by every process it has started, so that what a
 # killed run leaves behind (a Caffe that trains on) is found.
+source tools/run/holders.sh
 
 take_work_folder() {
     [[ ! -e $W || -d $W/.steps || -z $(ls -A -- "$W") ]] || die "$W holds files that are not a run's; choose another folder with --work"
@@ -16,24 +17,10 @@ lock_taken() { # SECONDS to wait
     flock -w "$1" 9 || { exec 9>&- && return 1; } # closed again, so that we are none of those who hold it
 }
 
-holders() { # numbers of the processes that hold the lock
-    local link
-    for link in /proc/[0-9]*/fd/9; do
-        if [[ $link -ef $W/.steps/lock ]]; then
-            link=${link#/proc/}
-            echo "${link%%/*}"
-        fi
-    done
-}
+holders() { holders_of "$W/.steps/lock" 9; }
 
-holders_in_words() { # as 4242 (caffe train -solver solver.prototxt)
-    local pid command words=""
-    for pid in $(holders); do
-        command=$(tr '\0\n' '  ' <"/proc/$pid/cmdline" 2>/dev/null | sed 's#[^ ]*/##g; s/ *$//' | cut -c 1-60)
-        words+=", $pid ($command)"
-    done
-    echo "process ${words:2}"
-}
+# shellcheck disable=SC2046 # numbers
+holders_in_words() { in_words $(holders); }
 
 end_holders() { # as Ctrl-C would, so that Caffe writes its snapshot; who stays after two minutes is killed
     local waited=0 pids

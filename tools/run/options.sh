@@ -25,6 +25,7 @@ Stages: $(stages_shown)
 DATA_DIR=DIR in the environment: where downloads go and your own data lies (default work/data).
 DASK_SCHEDULER_ADDRESS=tcp://head:8786 there: check, augment and extract compute on that Dask cluster.
 A stage is skipped while its inputs and settings are those of the last time. After a stop the same command goes on.
+Example: ./run_all.sh --profile article --table 1
 HELP
 }
 
@@ -98,7 +99,7 @@ read_options() {
             --dry-run) dry_run=yes ;;
             --force) force=yes ;;
             --take-over) take_over=yes ;;
-            -h | --help) usage && exit ;;
+            -h | --help) usage; exit ;;
             *) misused "unknown option $option" ;;
         esac
         shift

@@ -28,15 +28,16 @@ Desc Images(const Desc& desc, int images) {
   return Layouts(dims, BlockTag());
 }
 
-// Winograd's 4x3 computes a 3x3 convolution with a quarter of the multiplications. oneDNN has it for AVX-512; its own
-// choice ("auto") is always direct. Slower only where a block of channels is mostly padding.
+// Winograd's 4x3 computes a 3x3 convolution with a quarter of the multiplications. oneDNN has it for AVX-512;
+// its own choice ("auto") is always direct. Slower only where a block of channels is mostly padding.
 bool WinogradPays(const Geometry& g) {
   return BlockChannels() == 16 && g.group == 1 && g.kernel_height == 3 && g.kernel_width == 3 &&
          g.stride_height == 1 && g.stride_width == 1 && g.dilation_height == 1 && g.dilation_width == 1 &&
          g.in_channels >= 32 && g.out_channels >= 32;
 }
 
-// In training the weights are transformed anew each time: as long as 6400 positions gain (bench/caffe_cpu.py).
+// In training the weights are transformed anew each time: as long as 6400 positions gain
+// (bench/caffe_cpu.py).
 bool TransformPays(const Geometry& g) { return g.images * g.out_height * g.out_width >= 6400; }
 
 }  // namespace
@@ -64,7 +65,8 @@ dnnl::memory Weights::Once(const Desc& wanted, const Desc& plain, const float* d
 Desc Convolution::PlainWeights() const {
   const Geometry& g = geometry_;
   if (g.group == 1) return Plain(Dims{g.out_channels, g.in_channels, g.kernel_height, g.kernel_width});
-  return Plain(Dims{g.group, g.out_channels / g.group, g.in_channels / g.group, g.kernel_height, g.kernel_width});
+  return Plain(
+      Dims{g.group, g.out_channels / g.group, g.in_channels / g.group, g.kernel_height, g.kernel_width});
 }
 
 std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algorithm algorithm, bool blocked,
@@ -73,7 +75,8 @@ std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algori
   // a few channels, as of a picture, are read as they are: the library knows the best layout for them
   const Tag in_tag = blocked && g.in_channels >= 8 ? BlockTag() : Tag::any;
   const Desc bottom = Layouts({images, g.in_channels, g.in_height, g.in_width}, in_tag);
-  const Desc top = Layouts({images, g.out_channels, g.out_height, g.out_width}, blocked ? BlockTag() : Tag::any);
+  const Desc top =
+      Layouts({images, g.out_channels, g.out_height, g.out_width}, blocked ? BlockTag() : Tag::any);
   const Desc weights = Layouts(PlainWeights().dims(), Tag::any);
   const Desc bias = g.bias ? Layouts({g.out_channels}, Tag::x) : Desc();
   const Dims strides = {g.stride_height, g.stride_width}, pads = {g.pad_height, g.pad_width};
@@ -96,8 +99,8 @@ std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algori
     }
     const prop_kind use = kind == kForward ? prop_kind::forward_inference : prop_kind::forward_training;
     const dnnl::convolution_forward::primitive_desc forward(
-        {use, kind == kForward ? algorithm : algorithm::convolution_direct, bottom, weights, bias, top, strides,
-         dilations, pads, pads},
+        {use, kind == kForward ? algorithm : algorithm::convolution_direct, bottom, weights, bias, top,
+         strides, dilations, pads, pads},
         with_relu, Cpu());
     if (kind == kForward) {
       if (ordinary(forward.impl_info_str())) return nullptr;
@@ -108,7 +111,8 @@ std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algori
       step->scratchpad = forward.scratchpad_desc();
     } else if (kind == kBackwardWeights) {
       const dnnl::convolution_backward_weights::primitive_desc backward(
-          {algorithm, bottom, weights, bias, top, strides, dilations, pads, pads}, attributes, Cpu(), forward);
+          {algorithm, bottom, weights, bias, top, strides, dilations, pads, pads}, attributes, Cpu(),
+          forward);
       if (ordinary(backward.impl_info_str())) return nullptr;
       step->primitive = dnnl::convolution_backward_weights(backward);
       step->bottom = backward.src_desc();
@@ -131,9 +135,9 @@ std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algori
   return step;
 }
 
-// Forward, so many images at a time that the transformed ones fit kWinogradBytes: more take more memory than im2col
-// would, and no less time. A small image alone may have Winograd's 2x3: as fast where there are many channels, with
-// half the memory for weights that are kept.
+// Forward, so many images at a time that the transformed ones fit kWinogradBytes: more take more memory than
+// im2col would, and no less time. A small image alone may have Winograd's 2x3: as fast where there are many
+// channels, with half the memory for weights that are kept.
 std::unique_ptr<Convolution::Step> Convolution::TryWinograd(Kind kind, bool relu) const {
   const auto of = [&](int images) { return Try(kind, relu, algorithm::convolution_winograd, true, images); };
   if (kind != kForward) return of(geometry_.images);
@@ -142,7 +146,8 @@ std::unique_ptr<Convolution::Step> Convolution::TryWinograd(Kind kind, bool relu
     std::unique_ptr<Step> alone = of(1);
     if (alone && alone->weights.get_size() < step->weights.get_size()) return alone;
   }
-  for (int images = geometry_.images; step && images % 2 == 0 && step->scratchpad.get_size() > kWinogradBytes;) {
+  for (int images = geometry_.images;
+       step && images % 2 == 0 && step->scratchpad.get_size() > kWinogradBytes;) {
     images /= 2;
     step = of(images);
   }
@@ -203,14 +208,16 @@ bool Convolution::TakeReLU(float* negative_slope) {
   return relu;
 }
 
-void Convolution::Forward(const Blob<float>& weights, const Blob<float>* bias, Blob<float>* bottom, Blob<float>* top) {
+void Convolution::Forward(const Blob<float>& weights, const Blob<float>* bias, Blob<float>* bottom,
+                          Blob<float>* top) {
   const Threads threads(Large());
   float slope;
   const bool relu = TakeReLU(&slope);
   if (relu && slope != step_slope_) forward_relu_.reset();
   if (relu) step_slope_ = slope;
   const Step* step = relu ? Get(&forward_relu_, kForward, true) : Get(&forward_, kForward, false);
-  const Desc whole_bottom = Images(step->bottom, geometry_.images), whole_top = Images(step->top, geometry_.images);
+  const Desc whole_bottom = Images(step->bottom, geometry_.images),
+             whole_top = Images(step->top, geometry_.images);
   const dnnl::memory source = Read(bottom->data().get(), Plain(*bottom), whole_bottom, kFirst);
   Result result(top->data().get(), Plain(*top), whole_top, kResult);
   std::unordered_map<int, dnnl::memory> arguments = {
@@ -233,7 +240,8 @@ void Convolution::Forward(const Blob<float>& weights, const Blob<float>* bias, B
   result.Finish();
 }
 
-void Convolution::BackwardWeights(Blob<float>* bottom, Blob<float>* top, float* weights_diff, float* bias_diff) {
+void Convolution::BackwardWeights(Blob<float>* bottom, Blob<float>* top, float* weights_diff,
+                                  float* bias_diff) {
   const Threads threads(Large());
   const Step* step = Get(&backward_weights_, kBackwardWeights, false);
   const dnnl::memory diff = At(step->weights, Scratch(kWeights, step->weights.get_size()));
@@ -254,11 +262,10 @@ void Convolution::BackwardData(const Blob<float>& weights, Blob<float>* bottom, 
   const Step* step = Get(&backward_data_, kBackwardData, false);
   const dnnl::memory diff = Read(top->diff().get(), Plain(*top), step->top, kSecond);
   Result result(bottom->diff().get(), Plain(*bottom), step->bottom, kResult);
-  Run(step->primitive,
-      {{DNNL_ARG_DIFF_DST, diff},
-       {DNNL_ARG_WEIGHTS, Weights::Once(step->weights, PlainWeights(), weights.cpu_data())},
-       {DNNL_ARG_DIFF_SRC, result.memory()},
-       {DNNL_ARG_SCRATCHPAD, step->Scratchpad()}});
+  Run(step->primitive, {{DNNL_ARG_DIFF_DST, diff},
+                        {DNNL_ARG_WEIGHTS, Weights::Once(step->weights, PlainWeights(), weights.cpu_data())},
+                        {DNNL_ARG_DIFF_SRC, result.memory()},
+                        {DNNL_ARG_SCRATCHPAD, step->Scratchpad()}});
   result.Finish();
 }
 
@@ -268,9 +275,9 @@ namespace {
 
 bool Possible(const LayerParameter& layer, const Blob<float>& bottom, const Blob<float>& top) {
   const ConvolutionParameter& convolution = layer.convolution_param();
-  return convolution.engine() == ConvolutionParameter_Engine_DEFAULT && onednn::Wanted() && bottom.num_axes() == 4 &&
-         bottom.CanonicalAxisIndex(convolution.axis()) == 1 && !convolution.force_nd_im2col() && bottom.count() > 0 &&
-         top.count() > 0;
+  return convolution.engine() == ConvolutionParameter_Engine_DEFAULT && onednn::Wanted() &&
+         bottom.num_axes() == 4 && bottom.CanonicalAxisIndex(convolution.axis()) == 1 &&
+         !convolution.force_nd_im2col() && bottom.count() > 0 && top.count() > 0;
 }
 
 }  // namespace
@@ -278,13 +285,15 @@ bool Possible(const LayerParameter& layer, const Blob<float>& bottom, const Blob
 template <>
 onednn::Geometry ConvolutionLayer<float>::OnednnGeometry(const Blob<float>& bottom, const Blob<float>& top) {
   const auto at = [](const Blob<int>& sizes, int axis) { return sizes.cpu_data()[axis]; };
-  return {bottom.shape(0), bottom.shape(1), bottom.shape(2), bottom.shape(3), top.shape(1), top.shape(2), top.shape(3),
-          at(kernel_shape_, 0), at(kernel_shape_, 1), at(stride_, 0), at(stride_, 1), at(pad_, 0), at(pad_, 1),
-          at(dilation_, 0), at(dilation_, 1), group_, bias_term_};
+  return {bottom.shape(0), bottom.shape(1), bottom.shape(2),      bottom.shape(3),      top.shape(1),
+          top.shape(2),    top.shape(3),    at(kernel_shape_, 0), at(kernel_shape_, 1), at(stride_, 0),
+          at(stride_, 1),  at(pad_, 0),     at(pad_, 1),          at(dilation_, 0),     at(dilation_, 1),
+          group_,          bias_term_};
 }
 
 template <>
-bool ConvolutionLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, const vector<Blob<float>*>& top) {
+bool ConvolutionLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom,
+                                            const vector<Blob<float>*>& top) {
   const bool possible = Possible(layer_param_, *bottom[0], *top[0]);
   if (possible && !onednn_) onednn_.reset(new onednn::Convolution(phase_ == TRAIN));
   if (!possible || !onednn_->PrepareForward(OnednnGeometry(*bottom[0], *top[0]))) {
@@ -295,22 +304,23 @@ bool ConvolutionLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, 
     onednn::Rectify(data, data, top[0]->count(), slope);
     return true;
   }
-  for (int i = 0; i < bottom.size(); ++i) {
+  for (size_t i = 0; i < bottom.size(); ++i) {
     onednn_->Forward(*blobs_[0], bias_term_ ? blobs_[1].get() : nullptr, bottom[i], top[i]);
   }
   return true;
 }
 
 template <>
-bool ConvolutionLayer<float>::OnednnBackward(const vector<Blob<float>*>& top, const vector<bool>& propagate_down,
+bool ConvolutionLayer<float>::OnednnBackward(const vector<Blob<float>*>& top,
+                                             const vector<bool>& propagate_down,
                                              const vector<Blob<float>*>& bottom) {
   if (!Possible(layer_param_, *bottom[0], *top[0])) return false;
   const bool weights = param_propagate_down_[0], bias = bias_term_ && param_propagate_down_[1];
   bool data = false;
-  for (int i = 0; i < top.size(); ++i) data |= propagate_down[i];
+  for (size_t i = 0; i < top.size(); ++i) data |= propagate_down[i];
   if (!onednn_) onednn_.reset(new onednn::Convolution(phase_ == TRAIN));
   if (!onednn_->PrepareBackward(OnednnGeometry(*bottom[0], *top[0]), weights || bias, data)) return false;
-  for (int i = 0; i < top.size(); ++i) {
+  for (size_t i = 0; i < top.size(); ++i) {
     if (weights || bias) {
       onednn_->BackwardWeights(bottom[i], top[i], weights ? blobs_[0]->mutable_cpu_diff() : nullptr,
                                bias ? blobs_[1]->mutable_cpu_diff() : nullptr);
@@ -331,13 +341,18 @@ bool ConvolutionLayer<float>::TakesOver(const Layer<float>& next) {
   return true;
 }
 
-template <> bool ConvolutionLayer<double>::OnednnForward(const vector<Blob<double>*>&, const vector<Blob<double>*>&) {
+template <>
+bool ConvolutionLayer<double>::OnednnForward(const vector<Blob<double>*>&, const vector<Blob<double>*>&) {
   return false;
 }
-template <> bool ConvolutionLayer<double>::OnednnBackward(const vector<Blob<double>*>&, const vector<bool>&,
-                                                          const vector<Blob<double>*>&) {
+template <>
+bool ConvolutionLayer<double>::OnednnBackward(const vector<Blob<double>*>&, const vector<bool>&,
+                                              const vector<Blob<double>*>&) {
   return false;
 }
-template <> bool ConvolutionLayer<double>::TakesOver(const Layer<double>&) { return false; }
+template <>
+bool ConvolutionLayer<double>::TakesOver(const Layer<double>&) {
+  return false;
+}
 
 }  // namespace caffe

@@ -17,8 +17,9 @@ struct Geometry {
   int bias;  // 1: there is one
 };
 
-// Plain weights in another layout; made again whenever the plain ones' contents have changed, whoever changed them.
-// pycaffe hands out pointers that are written through later without a call, so nothing less than a look at them helps.
+// Plain weights in another layout; made again whenever the plain ones' contents have changed, whoever changed
+// them. pycaffe hands out pointers that are written through later without a call, so nothing less than a look
+// at them helps.
 class Weights {
  public:
   dnnl::memory In(const Desc& wanted, const Desc& plain, const float* data);

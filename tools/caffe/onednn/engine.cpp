@@ -62,7 +62,8 @@ uint64_t FingerprintOfBlock(const float* data, size_t count) {
   for (; at + kLanes <= words; at += kLanes) {
     uint64_t word[kLanes];
     memcpy(word, data + 2 * at, sizeof(word));
-    // the rotation brings the high bits down, which multiplying alone never does: sign changes must not cancel
+    // the rotation brings the high bits down, which multiplying alone never does: sign changes must not
+    // cancel
     for (int i = 0; i < kLanes; ++i) lanes[i] = (((lanes[i] << 29) | (lanes[i] >> 35)) ^ word[i]) * kOdd;
   }
   uint64_t all = count;
@@ -136,7 +137,9 @@ const dnnl::engine& Cpu() {
   return engine;
 }
 
-dnnl::memory At(const Desc& desc, const float* data) { return dnnl::memory(desc, Cpu(), const_cast<float*>(data)); }
+dnnl::memory At(const Desc& desc, const float* data) {
+  return dnnl::memory(desc, Cpu(), const_cast<float*>(data));
+}
 
 void Run(const dnnl::primitive& primitive, const std::unordered_map<int, dnnl::memory>& arguments) {
   primitive.execute(Stream(), arguments);
@@ -153,9 +156,10 @@ void Reorder(const dnnl::memory& from, dnnl::memory to, bool add) {
   }
   const dnnl::reorder::primitive_desc what(Cpu(), from.get_desc(), Cpu(), to.get_desc(), attributes);
   const Desc scratchpad = what.scratchpad_desc();
-  Run(dnnl::reorder(what), {{DNNL_ARG_FROM, from},
-                            {DNNL_ARG_TO, to},
-                            {DNNL_ARG_SCRATCHPAD, At(scratchpad, Scratch(kReorderScratchpad, scratchpad.get_size()))}});
+  Run(dnnl::reorder(what),
+      {{DNNL_ARG_FROM, from},
+       {DNNL_ARG_TO, to},
+       {DNNL_ARG_SCRATCHPAD, At(scratchpad, Scratch(kReorderScratchpad, scratchpad.get_size()))}});
 }
 
 Desc Plain(const dnnl::memory::dims& dims) {
@@ -164,7 +168,9 @@ Desc Plain(const dnnl::memory::dims& dims) {
   return Desc(dims, dnnl::memory::data_type::f32, strides);
 }
 
-Desc Plain(const Blob<float>& blob) { return Plain(dnnl::memory::dims(blob.shape().begin(), blob.shape().end())); }
+Desc Plain(const Blob<float>& blob) {
+  return Plain(dnnl::memory::dims(blob.shape().begin(), blob.shape().end()));
+}
 
 Layout* LayoutOf(const SyncedMemory& memory, const Desc& plain) {
   Layout* layout = static_cast<Layout*>(memory.form().get());

@@ -1,5 +1,6 @@
 // The oneDNN engine: what Caffe's CPU mode computes with wherever the prototxt leaves the engine to Caffe.
-// Blobs keep Caffe's plain layout for everyone else; between two layers of this engine they may hold another one.
+// Blobs keep Caffe's plain layout for everyone else; between two layers of this engine they may hold another
+// one.
 #ifndef CAFFE_ONEDNN_ENGINE_HPP_
 #define CAFFE_ONEDNN_ENGINE_HPP_
 
@@ -15,17 +16,19 @@ namespace onednn {
 
 using Desc = dnnl::memory::desc;
 
-// Whether this engine computes: the CPU has AVX2, and CAFFE_CPU_ENGINE does not say "caffe". Said in the log, once.
+// Whether this engine computes: the CPU has AVX2, and CAFFE_CPU_ENGINE does not say "caffe". Said in the log,
+// once.
 bool Wanted();
 
 // Channels in a block of the layout that this CPU's convolutions want: 16 with AVX-512, else 8.
 int BlockChannels();
 dnnl::memory::format_tag BlockTag();
 
-// For as long as it lives, this thread's parallel regions have as many threads as the BLAS that Caffe uses, and not
-// more than OpenMP allows: OPENBLAS_NUM_THREADS, OMP_NUM_THREADS and openblas_set_num_threads all count. One thread in
-// a process forked after the engine has run, as GNU OpenMP's threads do not survive a fork; and one for a piece of work
-// too small to be worth another, which on a busy machine waits longer than it computes.
+// For as long as it lives, this thread's parallel regions have as many threads as the BLAS that Caffe uses,
+// and not more than OpenMP allows: OPENBLAS_NUM_THREADS, OMP_NUM_THREADS and openblas_set_num_threads all
+// count. One thread in a process forked after the engine has run, as GNU OpenMP's threads do not survive a
+// fork; and one for a piece of work too small to be worth another, which on a busy machine waits longer than
+// it computes.
 class Threads {
  public:
   explicit Threads(bool large);
@@ -83,11 +86,12 @@ Layout* Hold(SyncedMemory* memory, const Desc& desc);
 enum Slot { kFirst, kSecond, kResult, kWeights, kBias, kScratchpad, kReorderScratchpad, kSlots };
 float* Scratch(Slot slot, size_t bytes);
 
-// memory's data, of plain layout `plain` unless it holds another one, in layout wanted: as it is, or copied into slot.
+// memory's data, of plain layout `plain` unless it holds another one, in layout wanted: as it is, or copied
+// into slot.
 dnnl::memory Read(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot);
 
-// Where a layer writes its result in layout wanted: the blob itself where it takes that, else slot, and Finish then
-// writes the blob plain.
+// Where a layer writes its result in layout wanted: the blob itself where it takes that, else slot, and
+// Finish then writes the blob plain.
 class Result {
  public:
   Result(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot);

@@ -1,17 +1,18 @@
-// Pooling in the blocked layout: Caffe's own loops with a block of channels in place of one. Our own code rather than
-// oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and its mask, all to the bit.
-#include "caffe/layers/pooling_layer.hpp"
-
+// Pooling in the blocked layout: Caffe's own loops with a block of channels in place of one. Our own code
+// rather than oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and its mask, all to
+// the bit.
 #include <algorithm>
 #include <cfloat>
 #include <vector>
 
+#include "caffe/layers/pooling_layer.hpp"
 #include "onednn/engine.hpp"
 
 namespace caffe {
 namespace onednn {
 
-// Which of a channel's inputs each output of the last max pooling came from (its index within the channel), blocked.
+// Which of a channel's inputs each output of the last max pooling came from (its index within the channel),
+// blocked.
 class PoolingMask {
  public:
   int* Reserve(size_t count) { return reinterpret_cast<int*>(buffer_.Reserve(count * sizeof(int))); }
@@ -35,7 +36,9 @@ struct Window {
     const int from = at * stride - pad, to = std::min(from + kernel, length + pad);
     return {std::max(from, 0), std::min(to, length), to - from};
   }
-  CAFFE_INLINE Range Rows(int at) const { return Along(at, kernel_height, stride_height, pad_height, height); }
+  CAFFE_INLINE Range Rows(int at) const {
+    return Along(at, kernel_height, stride_height, pad_height, height);
+  }
   CAFFE_INLINE Range Columns(int at) const { return Along(at, kernel_width, stride_width, pad_width, width); }
 };
 
@@ -84,14 +87,14 @@ CAFFE_INLINE void AveragePlane(const Window& w, const float* bottom, float* top)
       for (int h = rows.from; h < rows.to; ++h) {
         for (int x = columns.from; x < columns.to; ++x) sum += in[h * w.width + x];
       }
-      reinterpret_cast<Float*>(top)[ph * w.pooled_width + pw] = sum / static_cast<float>(rows.size * columns.size);
+      reinterpret_cast<Float*>(top)[ph * w.pooled_width + pw] =
+          sum / static_cast<float>(rows.size * columns.size);
     }
   }
 }
 
 template <int kBlock>
-CAFFE_INLINE void AverageBackPlane(const Window& w, const float* top_diff,
-                                                            float* bottom_diff) {
+CAFFE_INLINE void AverageBackPlane(const Window& w, const float* top_diff, float* bottom_diff) {
   typedef typename Vectors<kBlock>::Float Float;
   Float* const out = reinterpret_cast<Float*>(bottom_diff);
   std::fill_n(bottom_diff, static_cast<size_t>(w.height) * w.width * kBlock, 0.f);
@@ -124,8 +127,12 @@ CAFFE_EVERY_CPU void Max16(const Window& w, const float* bottom, float* top, int
 CAFFE_EVERY_CPU void Max8(const Window& w, const float* bottom, float* top, int* mask) {
   MaxPlane<8>(w, bottom, top, mask);
 }
-CAFFE_EVERY_CPU void Average16(const Window& w, const float* bottom, float* top) { AveragePlane<16>(w, bottom, top); }
-CAFFE_EVERY_CPU void Average8(const Window& w, const float* bottom, float* top) { AveragePlane<8>(w, bottom, top); }
+CAFFE_EVERY_CPU void Average16(const Window& w, const float* bottom, float* top) {
+  AveragePlane<16>(w, bottom, top);
+}
+CAFFE_EVERY_CPU void Average8(const Window& w, const float* bottom, float* top) {
+  AveragePlane<8>(w, bottom, top);
+}
 CAFFE_EVERY_CPU void AverageBack16(const Window& w, const float* top_diff, float* bottom_diff) {
   AverageBackPlane<16>(w, top_diff, bottom_diff);
 }
@@ -142,7 +149,8 @@ size_t Planes(const Desc& blocked) {
   return blocked.get_size() / sizeof(float) / (BlockChannels() * dims[2] * dims[3]);
 }
 
-// A window without one input gives -FLT_MAX or 0/0, also in the channels that only fill up a block, where zeros belong.
+// A window without one input gives -FLT_MAX or 0/0, also in the channels that only fill up a block, where
+// zeros belong.
 bool EveryWindowHasInput(const Window& w) {
   return (w.pooled_height - 1) * w.stride_height - w.pad_height < w.height &&
          (w.pooled_width - 1) * w.stride_width - w.pad_width < w.width;
@@ -151,7 +159,8 @@ bool EveryWindowHasInput(const Window& w) {
 }  // namespace
 }  // namespace onednn
 
-// Only where the bottom holds the blocked layout already: a plain one would have to be read once more to be blocked.
+// Only where the bottom holds the blocked layout already: a plain one would have to be read once more to be
+// blocked.
 template <>
 bool PoolingLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, const vector<Blob<float>*>& top) {
   using namespace onednn;  // NOLINT(build/namespaces)
@@ -190,7 +199,8 @@ bool PoolingLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, cons
 }
 
 template <>
-bool PoolingLayer<float>::OnednnBackward(const vector<Blob<float>*>& top, const vector<bool>& propagate_down,
+bool PoolingLayer<float>::OnednnBackward(const vector<Blob<float>*>& top,
+                                         const vector<bool>& /*propagate_down*/,
                                          const vector<Blob<float>*>& bottom) {
   using namespace onednn;  // NOLINT(build/namespaces)
   if (!onednn_mask_ || !onednn_mask_->holds) return false;
@@ -218,11 +228,13 @@ bool PoolingLayer<float>::OnednnBackward(const vector<Blob<float>*>& top, const 
   return true;
 }
 
-template <> bool PoolingLayer<double>::OnednnForward(const vector<Blob<double>*>&, const vector<Blob<double>*>&) {
+template <>
+bool PoolingLayer<double>::OnednnForward(const vector<Blob<double>*>&, const vector<Blob<double>*>&) {
   return false;
 }
-template <> bool PoolingLayer<double>::OnednnBackward(const vector<Blob<double>*>&, const vector<bool>&,
-                                                      const vector<Blob<double>*>&) {
+template <>
+bool PoolingLayer<double>::OnednnBackward(const vector<Blob<double>*>&, const vector<bool>&,
+                                          const vector<Blob<double>*>&) {
   return false;
 }
 

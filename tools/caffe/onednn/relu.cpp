@@ -1,7 +1,6 @@
-#include "caffe/layers/relu_layer.hpp"
-
 #include <vector>
 
+#include "caffe/layers/relu_layer.hpp"
 #include "onednn/engine.hpp"
 
 namespace caffe {
@@ -67,11 +66,13 @@ bool ReLULayer<float>::OnednnBackward(const vector<Blob<float>*>& top, const vec
   return true;
 }
 
-template <> bool ReLULayer<double>::OnednnForward(const vector<Blob<double>*>&, const vector<Blob<double>*>&) {
+template <>
+bool ReLULayer<double>::OnednnForward(const vector<Blob<double>*>&, const vector<Blob<double>*>&) {
   return false;
 }
-template <> bool ReLULayer<double>::OnednnBackward(const vector<Blob<double>*>&, const vector<bool>&,
-                                                   const vector<Blob<double>*>&) {
+template <>
+bool ReLULayer<double>::OnednnBackward(const vector<Blob<double>*>&, const vector<bool>&,
+                                       const vector<Blob<double>*>&) {
   return false;
 }
 

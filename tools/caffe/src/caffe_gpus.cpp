@@ -5,16 +5,18 @@
 
 #include "gpu_support.hpp"
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
-    std::puts("Usage: caffe_gpus [0,1]\nPrints the GPUs that Caffe can use here, or checks that these can be used.");
+    std::puts(
+        "Usage: caffe_gpus [0,1]\nPrints the GPUs that Caffe can use here, or checks that these can be "
+        "used.");
     return argc == 2 && (!std::strcmp(argv[1], "--help") || !std::strcmp(argv[1], "-h")) ? 0 : 2;
   }
   if (argc == 2) {
     caffe::RequireGpus(argv[1]);
     return 0;
   }
-  const char *separator = "";
+  const char* separator = "";
   for (const int device : caffe::UsableGpus()) {
     std::printf("%s%d", separator, device);
     separator = ",";

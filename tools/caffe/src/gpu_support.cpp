@@ -11,18 +11,18 @@ namespace caffe {
 
 namespace {
 
-std::string Environment(const char *name, const char *otherwise) {
-  const char *value = std::getenv(name);
+[[maybe_unused]] std::string Environment(const char* name, const char* otherwise) {  // in a CUDA build
+  const char* value = std::getenv(name);
   return value && *value ? value : otherwise;
 }
 
-bool IsNumber(const std::string &text) {
+bool IsNumber(const std::string& text) {
   return !text.empty() && text.size() < 7 && text.find_first_not_of("0123456789") == std::string::npos;
 }
 
 }  // namespace
 
-std::vector<int> ParseGpus(const std::string &list) {
+std::vector<int> ParseGpus(const std::string& list) {
   std::vector<int> devices;
   std::istringstream items(list + ",");
   for (std::string item; std::getline(items, item, ',');) {
@@ -32,12 +32,12 @@ std::vector<int> ParseGpus(const std::string &list) {
   return devices;
 }
 
-void RequireGpus(const std::string &flag) {
+void RequireGpus(const std::string& flag) {
   if (flag.empty()) return;
   std::string problem;
   try {
     problem = GpuProblem(flag == "all" ? std::vector<int>() : ParseGpus(flag));
-  } catch (const std::invalid_argument &error) {
+  } catch (const std::invalid_argument& error) {
     problem = error.what();
   }
   if (problem.empty()) return;
@@ -52,7 +52,7 @@ void RequireGpu(int device) {
 
 #ifdef CPU_ONLY
 
-std::string GpuProblem(const std::vector<int> &) {
+std::string GpuProblem(const std::vector<int>&) {
   return "this Caffe was built without CUDA (tools/setup.sh --cuda builds it with)";
 }
 
@@ -65,7 +65,7 @@ bool HoldsCodeForDevice();
 
 namespace {
 
-const char *const kDriverNeeded =
+const char* const kDriverNeeded =
     CUDART_VERSION >= 13000 ? "NVIDIA's driver 580 or later" : "NVIDIA's driver 525 or later";
 
 std::string Version(int cuda) { return std::to_string(cuda / 1000) + "." + std::to_string(cuda % 1000 / 10); }
@@ -98,7 +98,8 @@ std::string DeviceProblem(int device, int count) {
   std::string problem;
   cudaError_t error = cudaGetDeviceProperties(&properties, device);
   if (error == cudaSuccess) error = cudaSetDevice(device);
-  if (error == cudaSuccess) error = cudaFree(nullptr);  // makes the context: cudaSetDevice alone does not always
+  if (error == cudaSuccess)
+    error = cudaFree(nullptr);  // makes the context: cudaSetDevice alone does not always
   if (error != cudaSuccess)
     problem = name + " can't be used (" + cudaGetErrorString(error) + ")";
   else if (!HoldsCodeForDevice())
@@ -110,7 +111,7 @@ std::string DeviceProblem(int device, int count) {
   return problem;
 }
 
-int GpuCount(cudaError_t *error) {
+int GpuCount(cudaError_t* error) {
   int count = 0;
   *error = cudaGetDeviceCount(&count);
   cudaGetLastError();
@@ -129,7 +130,7 @@ bool Tf32() {
 
 }  // namespace
 
-std::string GpuProblem(const std::vector<int> &devices) {
+std::string GpuProblem(const std::vector<int>& devices) {
   cudaError_t error;
   const int count = GpuCount(&error);
   if (count == 0) return DriverProblem(error);
@@ -178,7 +179,8 @@ cudnnMathType_t ConvolutionArithmetic() { return Tf32() ? CUDNN_DEFAULT_MATH : C
 #endif
 
 size_t CudnnWorkspaceLimit() {
-  static const size_t limit = std::strtoull(Environment("CAFFE_CUDNN_WORKSPACE_MB", "8").c_str(), nullptr, 10);
+  static const size_t limit =
+      std::strtoull(Environment("CAFFE_CUDNN_WORKSPACE_MB", "8").c_str(), nullptr, 10);
   return limit << 20;
 }
 

@@ -1,0 +1,21 @@
+# shellcheck shell=bash
+# Who holds a lock: the kernel lets go of one when the last process has ended that inherited it.
+
+holders_of() { # FILE FD: numbers of the processes that have FILE open as FD
+    local link
+    for link in /proc/[0-9]*/fd/"$2"; do
+        if [[ $link -ef $1 ]]; then
+            link=${link#/proc/}
+            echo "${link%%/*}"
+        fi
+    done
+}
+
+in_words() { # PROCESS...: as 4242 (caffe train -solver solver.prototxt)
+    local pid command words=""
+    for pid in "$@"; do
+        command=$(tr '\0\n' '  ' <"/proc/$pid/cmdline" 2>/dev/null | sed 's#[^ ]*/##g; s/ *$//' | cut -c 1-60)
+        words+=", $pid ($command)"
+    done
+    echo "process ${words:2}"
+}
