@@ -91,6 +91,8 @@ def write_training_data(work: Path) -> None:
         pictures = sorted((work / "augmented" / building).iterdir())
         for i, picture in enumerate(pictures):
             listed["val" if i % 3 == 0 else "train"].append(f"{picture} {number}\n")
+    (work / "checked" / "a single view").mkdir()
+    cv2.imwrite(str(work / "checked" / "a single view" / "0.png"), draw(0, 9))
     (work / "lists").mkdir()
     for name, lines in listed.items():
         (work / "lists" / f"{name}.txt").write_text("".join(lines))

@@ -444,3 +444,4 @@ def test_class_sizes_are_those_of_the_folders(opened: tuple[Page, list[str]]) ->
     rows = page.locator("[aria-label='Class sizes'] tbody tr").all_inner_texts()
     sizes = {row.split()[0]: tuple(map(int, row.split()[1:])) for row in rows}
     assert sizes == {"red_hall": (2, 6), "blue_tower": (3, 9), "green_gate": (4, 12)}
+    assert "Classes left out for too few pictures (1): a single view." in page.content()

@@ -78,6 +78,7 @@ class DataSection:
     broken: list[Broken]
     sizes: Sequence[ClassSize]
     sizes_figure: Illustration | None
+    left_out: Sequence[str]
     copies: Copies | None
     lists: Mapping[str, int]
     mean: MeanShown | None
@@ -97,6 +98,7 @@ def data_section(run: Run, pictures: Pictures) -> DataSection:
         broken=broken(run, pictures),
         sizes=run.class_sizes,
         sizes_figure=_class_sizes(run.class_sizes, pictures) if run.class_sizes else None,
+        left_out=run.left_out,
         copies=copies(run, pictures),
         lists=run.lists,
         mean=None if mean is None else _mean_shown(mean, pictures),

@@ -74,6 +74,12 @@ class Run:
         return [ClassSize(name, before.get(name, 0), after[name]) for name in after]
 
     @cached_property
+    def left_out(self) -> list[str]:
+        """Classes that had too few pictures after the check to be augmented."""
+        before, after = (count_pictures(self.work / name) for name in ("checked", "augmented"))
+        return [name for name in before if after and name not in after]
+
+    @cached_property
     def lists(self) -> dict[str, int]:
         """Lines of train.txt and val.txt."""
         files = {name: self.work / "lists" / f"{name}.txt" for name in ("train", "val")}
