@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.classes.folders import add_from_option, begin_from, class_folders, picture_names
@@ -147,9 +148,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status."""
-    arguments = build_parser().parse_args()
+    arguments = build_parser().parse_args(argv)
 
     def run() -> int:
         folder = arguments.folder.resolve()
