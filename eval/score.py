@@ -44,7 +44,7 @@ from eval.rank.recipe import (
     similarities,
 )
 from tools.processes import core_count
-from tools.program import dimension, positive_int, run_program, some
+from tools.program import all_to_disk, dimension, positive_int, run_program, some
 
 if TYPE_CHECKING:
     from eval.distractors.scoring import Annex
@@ -171,6 +171,7 @@ def staged(out: Path) -> Iterator[Path]:
     stage.mkdir(parents=True)
     try:
         yield stage
+        all_to_disk(stage)
         (out / "scores.json").unlink(missing_ok=True)
         files = [file for file in stage.rglob("*") if file.is_file()]
         for file in sorted(files, key=lambda file: file == stage / "scores.json"):

@@ -21,6 +21,7 @@ import numpy as np
 
 from eval.files.features import STAMPS, open_features
 from eval.forward.photographs import Picture
+from tools.program import to_disk
 
 SYNC_SECONDS = 1.0
 """How often rows are brought to the disk, and how much work a kill can cost at most."""
@@ -127,7 +128,7 @@ class FeaturesFile:
             os.fsync(self._descriptor)
             self._unlisted = []
             self._part.replace(self._path)
-            _sync_folder(self._path.parent)
+            to_disk(self._path.parent)
             self._list.unlink(missing_ok=True)
         self.close()
 
@@ -207,7 +208,7 @@ class FeaturesFile:
                 file.write(_line(about))
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_folder(self._path.parent)
+            to_disk(self._path.parent)
         except OSError:
             self._part.unlink(missing_ok=True)
             raise
@@ -268,15 +269,6 @@ def _valid_lines(path: Path) -> Iterator[Any]:
         checksum, _, text = line.partition(" ")
         if hashlib.sha256(text.encode()).hexdigest() == checksum:
             yield json.loads(text)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: str) -> None:
