@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from data_prep.augment import read_picture
-from data_prep.check import readers
+from data_prep.check import mend, readers
 from data_prep.check.finding import Finding
 from data_prep.check.jpeg import READ_BY_OPENCV, is_plainly_good_jpeg
 from data_prep.check.look import look_at
@@ -169,6 +170,11 @@ def media(brand: bytes) -> bytes:
     return struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"mif1" + brand + bytes(400)
 
 
+def heic() -> bytes:
+    pillow_heif.register_heif_opener()
+    return encoded(PICTURE, "HEIF")
+
+
 NOTHING, EVERYTHING = np.zeros((HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH), 255)
 DARK = (PIXELS[:, :, 0] // 2).astype(np.uint16)
 KINDS: dict[str, tuple[Callable[[], bytes], str, str, str]] = {
@@ -222,6 +228,9 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str, str]] = {
         "quarantined",
     ),
     "lab.tif": (lambda: tiff("raw", PICTURE.convert("LAB")), "channels", "colour mode LAB", "fixed"),
+    "whole.heic": (heic, "extension", "HEIC (as iPhones write) data under the extension .heic", "fixed"),
+    "whole.jpg": (heic, "extension", "HEIC (as iPhones write) data under", "fixed"),
+    "cut.heic": (lambda: heic()[:-300], "unreadable", "HEI", "quarantined"),
     "phone.heic": (lambda: media(b"heic"), "unreadable", "HEIC", "quarantined"),
     "phone.jpg": (lambda: media(b"heic"), "unreadable", "HEIC", "quarantined"),
     "new.jpg": (lambda: b"\xff\x0a" + bytes(300), "unreadable", "JPEG XL", "quarantined"),
@@ -264,6 +273,27 @@ def test_colours_under_a_clear_alpha_are_kept(tmp_path: Path, name: str) -> None
     (tmp_path / name).write_bytes(KINDS[name][0]())
     check(tmp_path)
     assert far_from(cv2.imread(str(tmp_path / name))) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), KeyError("mode"), RecursionError("deep"), OSError(-9, "encoder")]
+)
+def test_whatever_an_encoder_raises_costs_one_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(picture: Image.Image, kind: str) -> bytes:
+        if kind == "PNG":
+            raise error
+        return encode(picture, kind)
+
+    encode = mend.encoded
+    monkeypatch.setattr(mend, "encoded", refuse)
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.png", "c.jpg"):
+        (tmp_path / "photos" / name).write_bytes(encoded(PICTURE.convert("L"), "PNG"))
+    found = check(tmp_path / "photos", tmp_path / "aside")
+    assert [finding.done for finding in found.values()] == ["fixed", "quarantined", "fixed"]
+    assert "can't be fixed: " in found["b.png"].reasons[-1]
 
 
 def test_clear_palette_keeps_its_colours(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ CHANNELS = {
 }
 SEVERAL_IN_ONE = "MPO"
 """What Pillow calls a JPEG with further pictures behind it, as phones write; readers show the first."""
+HEIC = "HEIC (as iPhones write)"
+SHOWN_FORMAT = {SEVERAL_IN_ONE: "MPO (a JPEG with more pictures behind it)", "HEIF": HEIC}
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -81,16 +83,20 @@ def look_into(path: Path, data: bytes) -> Look:
     """What the bytes of a file called path are to Pillow; a plainly good JPEG comes without a picture."""
     if FORMAT_OF_SUFFIX.get(path.suffix.lower()) == "JPEG" and is_plainly_good_jpeg(data):
         return Look(Finding(path), data)
+    kind = kind_of(data)
     try:
+        if kind == HEIC:
+            import pillow_heif  # seldom needed, and slow to load
+
+            pillow_heif.register_heif_opener()
         picture: Image.Image = Image.open(io.BytesIO(without_extras(data)))
     except UnidentifiedImageError:
-        kind = kind_of(data)
         if kind:
             reason = f"{kind}, which can't be read here: convert it to JPEG"
             return Look(Finding(path, ("unreadable",), (reason,)))
         return Look(Finding(path, ("not-image",), ("not an image, or not even its header is whole",)))
     except Exception as error:  # decoders raise errors of every type when the data is garbage
-        return Look(Finding(path, ("unreadable",), (f"header can't be read: {error}",)))
+        return Look(Finding(path, ("unreadable",), (f"{kind or 'header'} can't be read: {error}",)))
     try:
         picture.load()
     except Exception as error:
@@ -165,7 +171,7 @@ def kind_of(data: bytes) -> str | None:
         if b"avi" in brands:
             return "AVIF"
         if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")):
-            return "HEIC, as iPhones write"
+            return HEIC
         return "a film"
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
         return "JPEG XL"
@@ -193,7 +199,7 @@ def _wrong_channels(picture: Image.Image) -> list[tuple[str, str]]:
 
 def _wrong_extension(path: Path, picture: Image.Image) -> list[tuple[str, str]]:
     suffix, actual = path.suffix.lower(), format_of(picture)
-    shown = actual if picture.format == actual else f"{picture.format} (a JPEG with more pictures behind it)"
+    shown = SHOWN_FORMAT.get(str(picture.format), actual)
     if suffix not in FORMAT_OF_SUFFIX:
         name = f"the extension {path.suffix}" if suffix else "no extension"
         return [("extension", f"{shown} data under {name}, which convert_imageset is not given")]
