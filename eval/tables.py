@@ -88,7 +88,7 @@ def measured_on(article: Article, data_note: str | None) -> list[Words]:
         )
     ]
     if data_note:
-        remarks.append(text("Ours: {note}.", note=data_note.rstrip(".")))
+        remarks.append(text("Ours: {note}.", note=[data_note.rstrip(".")]))
     return remarks
 
 

@@ -151,7 +151,7 @@ def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[Text
     remarks.append(
         text(
             "The article fine-tuned on {pictures}: its second figure compares with a run that did so too.",
-            pictures=article.trained_on,
+            pictures=[article.trained_on],
         )
     )
     return remarks

@@ -201,7 +201,7 @@ def remarks_on(rows: Sequence[Row]) -> list[Words]:
     return [
         *remarks,
         *(
-            text("{name} was learnt from {pictures}.", name=name, pictures=what)
+            text("{name} was learnt from {pictures}.", name=name, pictures=[what])
             for name, what in sets.items()
         ),
     ]
