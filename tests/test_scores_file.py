@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eval.files.scores import Scores, read_scores, shown_rows
+from eval.results.article import article
 
 
 def row(layer: str, label: str, figure: float = 0.5, **changed: Any) -> dict[str, Any]:
@@ -60,6 +61,15 @@ def test_the_setting_that_is_shown(
     }
     rows = shown_rows(scores)
     assert [one.key for one in rows.values()] == ([] if chosen is None else [chosen, chosen])
+
+
+def test_what_is_shown_first_is_the_articles_table_2(tmp_path: Path) -> None:
+    ((layer, labels),) = article().map["finetuned"].items()
+    (label,) = labels
+    scores = read(
+        tmp_path / "s.json", row("fc7", "64"), row(layer, "none"), row(layer, label), row("fc6", "256")
+    )
+    assert shown_rows({"pretrained": scores})["pretrained"].key == (layer, label)
 
 
 def test_nothing_is_shown_of_nothing(tmp_path: Path) -> None:
