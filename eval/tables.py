@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.files.scores import read_scores
-from eval.results import as_published, table_of_layers, table_of_representations
+from eval.results import as_published, pooled, table_of_layers, table_of_representations
 from eval.results.article import Article, article
 from eval.results.comparable import comparability
 from eval.results.summary import summary
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> None:
         if options.summary:
             print(summary(options.summary, options.next))
+        elif options.pool:
+            write_pooled(options.pool, options.out)
         elif options.table == 3:
             write_representations(options.scores, options.out, options.data_note)
         else:
@@ -53,6 +55,22 @@ def write_layers(
         markdown += "\n" + as_published.as_markdown(article(), cells, habits, of_models=table == 2)
     own = [row | {"habit": None} for row in table_of_layers.rows_of(table, cells)]
     write(out, table, made, [*own, *block], markdown)
+
+
+def write_pooled(runs: Sequence[Path], out: Path) -> None:
+    """Write Tables 1 and 2 of several runs together, as far as all have them, and print them.
+
+    Raises ValueError or OSError.
+    """
+    for table in (1, 2):
+        if all((run / "results" / f"table{table}.json").is_file() for run in runs):
+            figures = pooled.read_figures(runs, table)
+            rows = pooled.rows_of(figures, runs)
+            gained = [row | {"model": "gain"} for row in pooled.rows_of(pooled.gains(figures), runs)]
+            write_text(out / f"pooled_table{table}.csv", as_csv([*rows, *gained]))
+            markdown = pooled.as_markdown(table, [*rows, *gained], runs)
+            write_text(out / f"pooled_table{table}.md", markdown)
+            print(markdown)
 
 
 def write_representations(files: Sequence[Path], out: Path, data_note: str | None) -> None:
@@ -109,6 +127,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--table", type=int, choices=(1, 2, 3), help="which of the tables")
+    which.add_argument("--pool", type=Path, nargs="+", metavar="WORK", help="Tables 1 and 2 of runs together")
     which.add_argument("--summary", type=Path, metavar="WORK", help="print the end of this run in some lines")
     add("--pretrained", type=Path, metavar="JSON", help="scores.json of the pre-trained network, for 1 and 2")
     add("--finetuned", type=Path, metavar="JSON", help="scores.json of the fine-tuned network, for Table 2")
@@ -134,9 +153,12 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(argv)
     for name, tables in (("pretrained", (1, 2)), ("finetuned", (2,)), ("scores", (3,)), ("out", (1, 2, 3))):
-        if (options.table in tables) != (getattr(options, name) is not None):
+        given = getattr(options, name) is not None
+        if given != (options.table in tables) and not (name == "out" and options.pool and given):
             wanted = " and ".join(f"Table {table}" for table in tables)
             parser.error(f"--{name} belongs to {wanted}, and is needed there")
+    if options.pool and (len(options.pool) < 2 or options.out is None):
+        parser.error("--pool takes two runs or more, and --out")
     return options
 
 
