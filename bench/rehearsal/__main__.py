@@ -152,6 +152,7 @@ def scaled_settings(scale: Scale) -> dict[str, int | str]:
         "BASE_LR": "1e-6",  # of random weights nothing is learnt, but they must stay finite
         "MAX_SIDE": scale.of(1024, 320),
         "LEARN_SAMPLE": scale.of(500, 60),
+        "MOP_STEP": 32 if scale.share == 1 else 64,  # a quarter of the windows
         "MOP_CENTRES": scale.of(100, 20),
         "MOP_WINDOW_DIMS": scale.of(500, 32),
         "MOP_OUTPUT_DIMS": scale.of(4096, 40),
