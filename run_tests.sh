@@ -7,7 +7,7 @@ usage() {
     cat <<'HELP'
 Usage: ./run_tests.sh [--caffe] [pytest arguments]
 
-Installs what is missing, lints, runs every test in tests/. With arguments, pytest gets them.
+Installs what is missing, lints, checks types, runs every test in tests/. With arguments, pytest gets them.
   --caffe  also build Caffe's own tests and run those for the CPU (1162)
 OXFORD_SAMPLE=DIR names a folder with jpg/ and gt/ of Oxford5k photographs; tests on them skip without it.
 Example: ./run_tests.sh -k split
@@ -26,5 +26,7 @@ source "${CAFFE_PREFIX:-.caffe}/env.sh"
 shellcheck -x run_all.sh run_tests.sh tools/*.sh tools/run/*.sh tools/run/recipes/*.sh tools/caffe/*.sh bench/*.sh .ci/run
 ruff check --quiet .
 ruff format --quiet --check .
+mypy --no-error-summary
+find tools eval \( -name '*.cpp' -o -name '*.hpp' -o -name '*.cu' \) -print0 | xargs -0 clang-format --dry-run -Werror
 [[ $caffe == no ]] || tools/caffe/build.sh --test
 python -m pytest -c tests/pytest.ini --rootdir . "$@"
