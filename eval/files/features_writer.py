@@ -217,6 +217,8 @@ class FeaturesFile:
         for key, value in {**self._provenance, **self._places}.items():
             file.attrs[key] = value
         for group, rows in self._groups.items():
+            file.create_group(group)  # in so many words, as HDF5 puts the time into a group that it makes
+            file.require_group(STAMPS)
             kind = h5py.string_dtype("utf-8", _longest(rows))
             file[f"{group}/names"] = np.array([name.encode() for name in rows], dtype=kind)
             _reserve(file, f"{STAMPS}/{group}", (len(rows),), "<u8")
