@@ -89,3 +89,19 @@ def test_the_mean_of_other_weights_is_asked_for_before_anything_runs(hers) -> No
     done = run_all(hers, "--profile", "no mean", "--dry-run")
     assert done.returncode == 1
     assert done.stderr.startswith("run_all: MEAN is not set: the mean file of what the weights of demo")
+
+
+def test_the_small_profile_needs_the_folder_and_the_weights_alone(hers, tmp_path) -> None:
+    """At the places that it names, which are not there at first."""
+    command = [ROOT / "run_all.sh", "--profile", "small", "--table", "2", "--gpu", "none", "--dry-run"]
+    environment = os.environ | {"DATA_DIR": str(tmp_path), "WORK_DIR": "work"}
+    before = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert before.returncode == 1
+    assert f"TRAIN_PICTURES: there is no folder {tmp_path}/photos" in before.stderr
+    assert f"WEIGHTS: there is no file {tmp_path}/VGG_ILSVRC_16_layers.caffemodel" in before.stderr
+    (tmp_path / "photos").symlink_to(hers / "by place")
+    (tmp_path / "VGG_ILSVRC_16_layers.caffemodel").touch()
+    after = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert after.returncode == 0, after.stderr
+    assert f"python -m data_prep.make_gt {tmp_path}/photos --out work/small/data/own" in after.stdout
+    assert "--images work/small/data/own/jpg --gt work/small/data/own/gt" in after.stdout
