@@ -78,7 +78,7 @@ HIDDEN = [
 def picture(seed: int, extension: str = ".jpg") -> bytes:
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
     encoding = {".pgm": ".ppm", ".jpe": ".jpg"}.get(extension.lower(), extension)
-    return cv2.imencode(encoding, cv2.resize(coarse, (40, 32), interpolation=cv2.INTER_CUBIC))[1].tobytes()
+    return cv2.imencode(encoding, cv2.resize(coarse, (128, 96), interpolation=cv2.INTER_CUBIC))[1].tobytes()
 
 
 def write(folder: Path, names: list[str]) -> None:
@@ -135,8 +135,8 @@ def test_from_the_check_to_the_lmdb(tmp_path: Path) -> None:
 
 def test_from_extraction_to_the_search_page(tmp_path: Path) -> None:
     caffe = pytest.importorskip("caffe")
+    from search_page import serve
     from test_extract import DEPLOY
-    from test_serve import Server
 
     (tmp_path / "deploy.prototxt").write_text(DEPLOY)
     caffe.set_random_seed(3)
@@ -155,13 +155,12 @@ def test_from_extraction_to_the_search_page(tmp_path: Path) -> None:
     net = ["--deploy", tmp_path / "deploy.prototxt", "--weights", tmp_path / "a.caffemodel"]
     source = ["--images", images, "--gt", gt, "--mean", "100,110,120", "--layers", "fc6", "--jobs", 1]
     run("eval.extract", *net, "--model", "pretrained", *source, "--out", features)
-    run("eval.index", images, "--like", features, *net, "--out", tmp_path / "index.h5", "--jobs", 1)
     run("eval.score", features, "--gt", gt, "--dims", "none", "--out", tmp_path / "ranks")
     ranked = tmp_path / "ranks" / "fc6" / "none"
     for path in ranked.glob("q*.txt"):
         listed = path.read_bytes().decode().split("\n")[:-1]
         assert sorted(listed) == sorted(names)
-    server = Server("--features", tmp_path / "index.h5", "--images", images, "--gt", gt, *net)
+    server = serve("--features", features, "--images", images, "--gt", gt, *net)
     try:
         for name in names:
             for place in ("pictures", "thumbnails"):
@@ -171,6 +170,22 @@ def test_from_extraction_to_the_search_page(tmp_path: Path) -> None:
             assert status == 200 and answer["results"][0]["name"] == name, answer
     finally:
         server.stop()
+
+
+def test_an_index_of_photographs(tmp_path: Path) -> None:
+    caffe = pytest.importorskip("caffe")
+    from eval.search.index_file import read_contents
+
+    weights, out = tmp_path / "a.caffemodel", tmp_path / "index.h5"
+    caffe.Net(str(ROOT / "prototxt" / "demo" / "deploy.prototxt"), caffe.TEST).save(str(weights))
+    write(tmp_path / "pictures", [*ORDINARY.values(), *HIDDEN, *IN_TRAINING_ONLY.values()])
+    network = ["--network", "demo", "--weights", weights, "--jobs", 1]
+    said = run("eval.index", tmp_path / "pictures", *network, "--out", out)
+    contents = read_contents(out)
+    blanks_kept = {f"./{name}" if name[0].isspace() else name for name in ORDINARY.values()}
+    assert blanks_kept | {"photo.png"} == set(contents.stamps), said
+    refused = {"a\rb.jpg", "a\r.jpg", "\udcce\udcf7\udcba\udcfe.jpg"}
+    assert {file for file, _, _ in contents.left_out} == {repr(name)[1:-1] for name in refused}
 
 
 def test_what_a_search_can_not_take_is_listed_whole(tmp_path: Path) -> None:
