@@ -11,7 +11,7 @@ GOOD = {"train.txt": ["a.jpg 0", "b b.jpg 1"], "val.txt": ["c.jpg 1", "d.jpg 0"]
 
 def check(folder: Path, lists: dict[str, list[str]]) -> int:
     for name in ("a.jpg", "b b.jpg", "c.jpg", "d.jpg"):
-        (folder / name).touch()
+        (folder / name).write_bytes(b"a picture")
     for name, lines in lists.items():
         (folder / name).write_text("".join(f"{line}\n" for line in lines))
     return main([str(folder), "--root", f"{folder}/"])
