@@ -118,7 +118,7 @@ def pretrained(folder: Path) -> Path:
 def test_training_leaves_the_final_model_and_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOG_minloglevel", "2")  # somebody's wish for quiet
     fill(folder)
-    done = finetune(folder)
+    done = finetune(folder, "--gpu", "none")  # as run_all.sh calls it where there is none
     assert done.returncode == 0, done.stderr
     final = folder / f"filled/snapshots/s_iter_{ITERATIONS}.caffemodel"
     assert (folder / "out.caffemodel").read_bytes() == final.read_bytes()

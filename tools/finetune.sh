@@ -45,11 +45,19 @@ while (($#)); do
     esac
     shift
 done
+[[ $gpu != none ]] || gpu="" # as run_all.sh says it where there is none
 [[ -n $prototxt && -n $out ]] || misused "--prototxt and --out are needed"
 [[ $mode =~ ^(all|last|two-phase)$ ]] || misused "--mode takes all, last or two-phase, not $mode"
 [[ $keep =~ ^([1-9][0-9]*|all)$ ]] || misused "--keep takes a number from 1 up, or all, not $keep"
 [[ -z $weights || -f $weights ]] || die "--weights $weights is not a file (Caffe takes a file, not an address)"
 gpus=$(wc -w <<<"${gpu//,/ }")
+
+# LOG: the failed check's own line, or what was said last
+last_words() {
+    local line
+    line=$(grep -E '^F[0-9]+ ' "$1" | tail -n 1 | sed 's/^[^]]*\] //')
+    echo "${line:-$(grep -vE '^ *$|^[IW][0-9]+ |^ *@ *0x' "$1" | tail -n 1)}"
+}
 
 caffe_pid=""
 stop() { # STATUS: let Caffe write its snapshot
@@ -126,7 +134,7 @@ train() {
     caffe_pid=""
     wait_for_log
     if ((status)); then
-        echo "finetune: Caffe has stopped: $(grep -E '^F[0-9]+ ' "$log" | tail -n 1 | sed 's/^[^]]*\] //')" >&2
+        echo "finetune: Caffe has stopped: $(last_words "$log")" >&2
         exit "$status"
     fi
     [[ -f $final ]] || die "caffe stopped before its last iteration; the same command goes on from its snapshot"

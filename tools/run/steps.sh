@@ -14,7 +14,7 @@
 # whatever moment a run is stopped at, no half is taken for whole. A step that was stopped goes on with what it left
 # where its identity is the same; what a changed setting makes stale is moved to W/aside, never removed.
 
-MACHINE_OPTIONS=(--gpu --gpus --solver-mode --jobs --scheduler)
+MACHINE_OPTIONS=(--gpu --gpus --solver-mode --jobs --scheduler --keep)
 WHOLE_BYTES=$((1 << 30)) # a larger file counts by its size, its first and its last MB
 
 slug() { local path=${1#"$W"/}; echo "${path//\//%}"; }
