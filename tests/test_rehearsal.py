@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -12,6 +13,7 @@ from bench.rehearsal.__main__ import (
     Planned,
     end_session,
     memory_of,
+    plan_for,
     plan_of,
     serving,
     session_of,
@@ -74,6 +76,20 @@ finetune             4.98 GB   on the GPU   50,000 steps of 128
 disk                80.94 GB of 70.0 GB free at /work
 time                  3.4 h, computed from what was measured on 2 cores
 """
+
+
+def test_the_plan_counts_the_stand_ins(tmp_path: Path) -> None:
+    for name, size in (("oxbuild_images-v1.tgz", 1234), ("ims.tar.gz", 567)):
+        (tmp_path / name).write_bytes(bytes(size))
+    plan = tmp_path / "plan.py"
+    plan.write_text((Path(__file__).parent.parent / "tools/run/plan.py").read_text())
+    plan_for(plan, SMALL, tmp_path)
+    names: dict[str, Any] = {}
+    exec(plan.read_text().replace('if __name__ == "__main__"', "if False"), {"__name__": "plan"}, names)
+    sizes = cluster_sizes(SMALL)
+    assert names["PUBLISHED"]["DATABASE"] == (len(photographs(SMALL)), 1234)
+    assert names["PUBLISHED"]["sfm120k"] == (sum(sizes), 567)
+    assert names["CLASSES"]["sfm120k"] == len(sizes)
 
 
 def test_the_plan_is_read() -> None:

@@ -22,7 +22,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.rehearsal.stand_ins import Scale, add_scale_options, make_all, write_sources
+from bench.rehearsal.stand_ins import (
+    Scale,
+    add_scale_options,
+    cluster_sizes,
+    make_all,
+    photographs,
+    write_sources,
+)
 from tools.program import run_program, write_text
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -87,7 +94,7 @@ def rehearse(place: Place, scale: Scale, stop: bool) -> int:
     """Run every stage that isn't done yet; returns 1 if one fails. Raises OSError."""
     place.work.mkdir(parents=True, exist_ok=True)
     make_all(place.served, scale)
-    copy_checkout(place.checkout, scale)
+    copy_checkout(place.checkout, scale, place.served)
     notes = place.work / "rehearsal.json"
     with serving(place.served) as url:
         weights = place.served / "VGG_ILSVRC_16_layers.caffemodel"
@@ -120,7 +127,7 @@ def rehearse(place: Place, scale: Scale, stop: bool) -> int:
 # The checkout, the server, and what is asked of run_all.sh
 
 
-def copy_checkout(copy: Path, scale: Scale) -> None:
+def copy_checkout(copy: Path, scale: Scale, served: Path) -> None:
     """Copy what the run needs, with VGG16 for an input of the scale's side and the profile at its scale."""
     if copy.exists():
         return
@@ -132,6 +139,7 @@ def copy_checkout(copy: Path, scale: Scale) -> None:
     for name in ("deploy.prototxt", "train_val.prototxt"):
         path = part / "prototxt" / "vgg16" / name
         path.write_text(path.read_text().replace("224", str(scale.side)))
+    plan_for(part / "tools" / "run" / "plan.py", scale, served)
     settings = part / "prototxt" / "vgg16" / "settings"
     settings.write_text(
         re.sub(r"(?m)^DOUBLE_SIDE=448", f"DOUBLE_SIDE={2 * scale.side}", settings.read_text())
@@ -139,6 +147,23 @@ def copy_checkout(copy: Path, scale: Scale) -> None:
     with (part / "profiles" / "article").open("a") as profile:
         profile.writelines(f"{name}={value}\n" for name, value in scaled_settings(scale).items())
     part.rename(copy)
+
+
+def plan_for(plan: Path, scale: Scale, served: Path) -> None:
+    """Let the plan count the stand-ins where it counts what is published. Raises ValueError if it can't."""
+    sizes = cluster_sizes(scale)
+    downloads = {
+        "DATABASE": (len(photographs(scale)), (served / "oxbuild_images-v1.tgz").stat().st_size),
+        "sfm120k": (sum(sizes), (served / "ims.tar.gz").stat().st_size),
+    }
+    text, changed = plan.read_text(), 0
+    for name, (count, size) in downloads.items():
+        text, times = re.subn(rf'"{name}": \([\d_]+, [\d_]+\)', f'"{name}": ({count}, {size})', text)
+        changed += times
+    text, times = re.subn(r'(CLASSES = \{"sfm120k": )\d+', rf"\g<1>{len(sizes)}", text)
+    if changed + times != 3:
+        raise ValueError(f"{plan} has the counts of what is published no more where the rehearsal looks")
+    plan.write_text(text)
 
 
 def scaled_settings(scale: Scale) -> dict[str, int | str]:
