@@ -24,6 +24,7 @@ seconds: what is new or changed is taken in, what is gone is dropped. Ctrl-C end
 
 What is missing is installed first, as by ./run_all.sh. DATA_DIR in the environment: where downloads go instead
 of work/data.
+Example: ./search.sh ~/photographs
 HELP
 }
 
@@ -37,7 +38,7 @@ misused() { status=2 die "$* (see --help)"; }
 folder="" weights="" index="" network=vgg16 browser=(--browser) making=() page=()
 while (($#)); do
     case $1 in
-        -h | --help) usage && exit ;;
+        -h | --help) usage; exit ;;
         --no-browser) browser=() ;;
         --weights | --index | --network | --port | --host | --gpu | --jobs)
             (($# > 1)) || misused "$1 needs a value"

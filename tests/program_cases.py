@@ -69,8 +69,8 @@ WORK: dict[str, Callable[[], None]] = {
 
 
 MORE_WORDS = {
-    "eval.claims": ["--features", "a", "--ranks", "a"],
-    "eval.tables": ["--pretrained", "a"],
+    "python -m eval.claims": ["--features", "a", "--ranks", "a"],
+    "python -m eval.tables": ["--pretrained", "a", "--out", "a"],
 }
 """What programs ask for beyond what their parsers say is required."""
 
@@ -107,7 +107,7 @@ def replace_work(work: Callable[[], None]) -> None:
     parse, run = argparse.ArgumentParser.parse_args, tools.program.run_program
 
     def parse_least(parser: argparse.ArgumentParser, *_: Any) -> argparse.Namespace:
-        return parse(parser, least_words(parser) + MORE_WORDS.get(sys.argv[0], []))
+        return parse(parser, least_words(parser) + MORE_WORDS.get(parser.prog, []))
 
     def run_this(name: str, _: object, **options: Any) -> int:
         return run(name, work, **options)

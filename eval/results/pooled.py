@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of several runs that differ in their seed: means, how far they spread, and what is gained."""
+"""Tables 1 and 2 of several runs that differ in their seed: means, their spread, and what is gained."""
 
 import json
 import statistics
