@@ -1,5 +1,6 @@
 """Caffe's models: the weights of every layer, as binary protobuf or HDF5."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,11 @@ def _binary_shapes(path: Path) -> Shapes:
     read_message(path, model, "a caffemodel")
     shapes = {}
     for layer in (*model.layer, *model.layers):
-        shapes[layer.name] = [_shape(blob) for blob in layer.blobs]
-        for blob, shape in zip(layer.blobs, shapes[layer.name], strict=True):
+        name = os.fsdecode(layer.name)  # protobuf gives bytes where they are no UTF-8
+        shapes[name] = [_shape(blob) for blob in layer.blobs]
+        for blob, shape in zip(layer.blobs, shapes[name], strict=True):
             if max(len(blob.data), len(blob.double_data)) != _count(shape):
-                raise ValueError(
-                    f"{path} is damaged: layer {layer.name} has not as many weights as its shape"
-                )
+                raise ValueError(f"{path} is damaged: layer {name} has not as many weights as its shape")
     return shapes
 
 

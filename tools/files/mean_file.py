@@ -17,7 +17,8 @@ def read_mean_image(path: Path) -> np.ndarray:
     blob = caffe_messages().BlobProto()
     read_message(path, blob, "a file of compute_image_mean's")
     shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
-    mean = np.array(blob.data or blob.double_data, np.float32)
+    with np.errstate(over="ignore"):  # found below, as it isn't finite then
+        mean = np.array(blob.data or blob.double_data).astype(np.float32)
     if len(shape) < 3 or min(shape) < 1 or math.prod(shape) != math.prod(shape[-3:]) or not mean.size:
         raise ValueError(f"{path} is not the mean of pictures: its shape is {shape}")
     if mean.size != math.prod(shape):

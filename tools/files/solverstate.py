@@ -1,5 +1,6 @@
 """Caffe's solver states: where a training stands and its momentum, as binary protobuf or HDF5."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,9 @@ def read_state(path: Path) -> SolverState:
     read_message(path, state, "a solverstate")
     if not all(state.HasField(name) for name in ("iter", "learned_net", "current_step")):
         raise ValueError(f"{path} is not a solverstate, or not a whole one")
-    return SolverState(state.iter, Path(state.learned_net), tuple(tuple(b.shape.dim) for b in state.history))
+    model = Path(os.fsdecode(state.learned_net))  # protobuf gives bytes where they are no UTF-8
+    history = tuple(tuple(blob.shape.dim) for blob in state.history)
+    return SolverState(state.iter, model, history)
 
 
 def _from_hdf5(path: Path) -> SolverState:
