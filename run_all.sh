@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The article as a script: which VGG16 layer to use for image retrieval, and what fine-tuning gains (Yong
 # Yuan, 2017), on BVLC Caffe. A stage is a section; a step says what it makes, from what, by which command.
-# Capitals are the profile's settings (profiles/, tools/run/settings.sh) or the names below. --dry-run prints
-# the commands, ready to paste after `source .caffe/env.sh`.
+# Capitals are the profile's settings (profiles/, tools/run/settings.sh) or the names below; numbers in comments
+# are the article's, the demo's are smaller. --dry-run prints commands to paste after `source .caffe/env.sh`.
 # shellcheck disable=SC1090,SC2046,SC2086,SC2153,SC2154 # lists are meant as words; profiles have settings
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/tools/run/start.sh"
@@ -49,7 +49,7 @@ if stage augment "Section 4, data augmentation: $NUM_WANTED pictures a class"; t
         --stretch "$STRETCH" --seed "$SEED"
 fi
 
-# Section 5: 60 % to train, 40 % to validate; 256 x 256 in the LMDB, of which training takes a crop of 224
+# Section 5: 60 % to train, 40 % to watch it; 256 x 256 in the LMDB, of which a crop of 224 moves by up to 32
 if stage rename "Section 5, fine-tuning: class folders to 0 .. N-1, as Caffe's labels are numbers"; then
     step makes "$CLASSES" "$CLASS_NAMES" from "$AUGMENTED" by \
         python -m data_prep.rename_classes "$CLASSES" --from "$AUGMENTED"
@@ -68,8 +68,8 @@ if stage mean "Section 5, the mean file"; then
         tools/make_mean.sh "$LMDB/train_lmdb" "$LMDB/mean.binaryproto"
 fi
 
-# Section 3: in the stock file ReLU and dropout overwrite blob fc7; renamed, each layer has a blob to read.
-# Section 5: the last layer is new (fc8_magic), at 10 times the rate; batches of 64, in tests of 52
+# Section 3: stock ReLU and dropout overwrite blob fc7; renamed, each has one. Section 5: a new last layer at 10
+# times the rate; batches of 64 on each GPU, in tests of 52, which divides the 208,260 validation pictures
 if stage prototxt "Section 3, a blob for every layer; section 5, train_val.prototxt, solver.prototxt"; then
     step writes "$DEPLOY" from "$(stock_deploy)" by \
         python -m tools.rename_blobs "$(stock_deploy)" "$DEPLOY"
@@ -88,7 +88,7 @@ if stage finetune "Section 5, fine-tuning by caffe train"; then
     if [[ $variants == yes ]]; then source tools/run/recipes/variants.sh; fi
 fi
 
-# Sections 1 and 6: which layer, at 128 dimensions and others, before fine-tuning and after
+# Sections 1 and 6: which layer, at 128 dimensions (his choice for speed) and others; before and after
 if stage extract "Sections 1 and 6, features of $LAYERS"; then
     for model in $MODELS; do
         weights=$(weights_of $model)

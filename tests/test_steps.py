@@ -153,7 +153,8 @@ stage two "x" && step makes "$W/b" by touch "$W/b"
 def test_a_missing_input_is_a_sentence(tmp_path: Path) -> None:
     done = run(script(tmp_path, 'stage one "x" && step makes "$W/a" from nowhere by touch "$W/a"'))
     assert done.returncode == 1
-    assert done.stderr.strip() == "die: nowhere does not exist"
+    said = "die: nowhere does not exist: an earlier stage makes it, or a setting names it"
+    assert done.stderr.strip() == said
 
 
 SLOW = """
@@ -303,6 +304,43 @@ def test_an_input_edited_in_place_counts_though_its_size_is_the_same(two_steps: 
     (tmp_path / "in").write_text("y")
     run(two_steps)
     assert (tmp_path / "work/b").read_text() == "y"
+
+
+@pytest.mark.parametrize("work", ["work", ".hidden/work"])
+@pytest.mark.parametrize("folder", ["pictures", "work/made"])
+def test_every_change_in_a_folder_counts(tmp_path: Path, work: str, folder: str) -> None:
+    folder = folder.replace("work", work)
+    body = """stage one "x" && step makes "$W/b" from {} by bash -c 'echo ran >>count; touch "$0"' "$W/b" """
+    path = script(tmp_path, body.format(folder))
+    (tmp_path / work).mkdir(parents=True)
+    (tmp_path / folder / "deep").mkdir(parents=True)
+    for name in ("a.jpg", "deep/b.jpg", "net.prototxt"):
+        (tmp_path / folder / name).write_text("x")
+
+    def ran(expected: int) -> None:
+        run(path, WORK=work)
+        assert times_run(tmp_path) == expected
+
+    ran(1)
+    ran(1)
+    (tmp_path / folder / "deep/b.jpg").write_text("y")
+    ran(2)
+    (tmp_path / folder / "c.jpg").write_text("x")
+    ran(3)
+    (tmp_path / folder / "a.jpg").unlink()
+    ran(4)
+    (tmp_path / folder / "net.prototxt").write_text("y # why")
+    ran(5)
+    (tmp_path / folder / "net.prototxt").write_text("y")
+    (tmp_path / folder / ".hidden").write_text("x")
+    (tmp_path / folder / "lock.mdb").write_text("x")
+    ran(5)
+
+
+def test_a_redirection_behind_a_step_is_refused(tmp_path: Path) -> None:
+    done = run(script(tmp_path, 'stage one "x" && step makes "$W/a" by echo x >"$W/a"'))
+    assert done.returncode == 1
+    assert "a step's command makes work/a itself" in done.stderr
 
 
 def test_other_contents_of_what_a_step_makes_stale_what_is_made_of_it(tmp_path: Path) -> None:

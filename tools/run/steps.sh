@@ -30,6 +30,7 @@ quoted() { # WORDS: as one could paste them
 step() {
     local kind=$1
     local -a outs=() ins=() command=()
+    local out
     shift
     while [[ $1 != from && $1 != by ]]; do outs+=("$1") && shift; done
     if [[ $1 == from ]]; then
@@ -37,6 +38,9 @@ step() {
         while [[ $1 != by ]]; do ins+=("$1") && shift; done
     fi
     command=("${@:2}")
+    for out in "${outs[@]}"; do
+        [[ ! $out -ef /dev/stdout ]] || die "a step's command makes $out itself: no > behind it, which would be the step's"
+    done
     if [[ $dry_run == yes ]]; then
         quoted "${command[@]}"
         return
@@ -141,7 +145,7 @@ identity_of() { # PATH: what a step noted of it or of a folder above it; else wh
         [[ $path == */?* ]] || break
         path=${path%/*}
     done
-    [[ -e $1 ]] || die "$1 does not exist"
+    [[ -e $1 ]] || die "$1 does not exist: an earlier stage makes it, or a setting names it"
     remembered_contents "$1"
 }
 
@@ -159,7 +163,9 @@ remembered_contents() {
     echo "$contents"
 }
 
-files_of() { find -L "$1" -type f ! -path '*/.*' ! -name lock.mdb "${@:2}"; } # but for hidden ones and LMDB's lock
+files_of() { # PATH TESTS...: but for hidden ones below it, and LMDB's lock
+    find -L "$1" -name '.*' ! -samefile "$1" -prune -o -type f ! -name lock.mdb "${@:2}"
+}
 
 listing_of() { files_of "$1" -printf '%P %s %T@\n' | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
 
@@ -174,9 +180,9 @@ seen_of_inputs() { # sizes and times, which tell whether a step has read one and
 contents_of() {
     local size file
     if [[ -d $1 ]]; then
-        files_of "$1/." ! -name '*.prototxt' -printf '%P %s\n' | LC_ALL=C sort
-        files_of "$1/." ! -name '*.prototxt' -print0 | LC_ALL=C sort -z | xargs -0 -r tail -q -c 4096
-        files_of "$1/." -name '*.prototxt' -print0 | LC_ALL=C sort -z | while IFS= read -r -d '' file; do
+        files_of "$1" ! -name '*.prototxt' -printf '%P %s\n' | LC_ALL=C sort
+        files_of "$1" ! -name '*.prototxt' -print0 | LC_ALL=C sort -z | xargs -0 -r tail -q -c 4096
+        files_of "$1" -name '*.prototxt' -print0 | LC_ALL=C sort -z | while IFS= read -r -d '' file; do
             echo "${file#"$1"}" && without_comments "$file"
         done
     elif [[ $1 == *.prototxt ]]; then
