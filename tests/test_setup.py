@@ -310,6 +310,8 @@ def test_what_our_programs_and_pycaffe_import_is_installed_without_the_tests_pac
     text = (ROOT / "tools" / "requirements.txt").read_text().partition("# tests")[0]
     pinned = {line.partition("==")[0] for line in text.splitlines() if "==" in line}
     of = packages_distributions()
-    lacking = {name for name in imported if not pinned & {one.lower() for one in of.get(name, [])}}
+    lacking = {
+        name for name in imported if not pinned & {one.lower().replace("_", "-") for one in of.get(name, [])}
+    }
     assert {"numpy", "six", "skimage"} <= imported
     assert lacking == set()

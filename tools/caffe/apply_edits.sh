@@ -19,7 +19,7 @@ fi
 
 edits=$(cd "$(dirname "${BASH_SOURCE[0]}")/edits" && pwd)
 for edit in "$edits"/*.patch; do
-    try=(patch -p1 -d "$1" --fuzz=0 --forward --silent --reject-file=- -i "$edit")
+    try=(patch -p1 -d "$1" --fuzz=0 --forward --silent --no-backup-if-mismatch --reject-file=- -i "$edit")
     if ! "${try[@]}" --dry-run >/dev/null; then
         echo "apply_edits: $(basename "$edit") does not apply to $1" >&2
         exit 1
