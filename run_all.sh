@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The article as a script: which VGG16 layer to use for image retrieval, and what fine-tuning gains (Yong
 # Yuan, 2017), on BVLC Caffe. A stage is a section; a step says what it makes, from what, by which command.
-# Capitals are the profile's settings (profiles/, tools/run/settings.sh) or the names below; numbers in comments
-# are the article's, the demo's are smaller. --dry-run prints commands to paste after `source .caffe/env.sh`.
+# Capitals are the profile's settings (profiles/, tools/run/settings.sh) or the names below; the comments'
+# numbers are the article's. --dry-run prints the commands, to paste after `source .caffe/env.sh`.
 # shellcheck disable=SC1090,SC2046,SC2086,SC2153,SC2154 # lists are meant as words; profiles have settings
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/tools/run/start.sh"
@@ -68,8 +68,8 @@ if stage mean "Section 5, the mean file"; then
         tools/make_mean.sh "$LMDB/train_lmdb" "$LMDB/mean.binaryproto"
 fi
 
-# Section 3: stock ReLU and dropout overwrite blob fc7; renamed, each has one. Section 5: a new last layer at 10
-# times the rate; batches of 64 on each GPU, in tests of 52, which divides the 208,260 validation pictures
+# Section 3: stock ReLU and dropout overwrite blob fc7; renamed, each has one. Section 5: a new last layer at
+# 10 times the rate; batches of 64 on each GPU, in tests of 52, which divides the 208,260 validation pictures
 if stage prototxt "Section 3, a blob for every layer; section 5, train_val.prototxt, solver.prototxt"; then
     step writes "$DEPLOY" from "$(stock_deploy)" by \
         python -m tools.rename_blobs "$(stock_deploy)" "$DEPLOY"
