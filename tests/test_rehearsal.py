@@ -11,6 +11,7 @@ import pytest
 from bench.rehearsal.__main__ import (
     Measured,
     Planned,
+    copy_checkout,
     end_session,
     memory_of,
     plan_for,
@@ -90,6 +91,15 @@ def test_the_plan_counts_the_stand_ins(tmp_path: Path) -> None:
     assert names["PUBLISHED"]["DATABASE"] == (len(photographs(SMALL)), 1234)
     assert names["PUBLISHED"]["sfm120k"] == (sum(sizes), 567)
     assert names["CLASSES"]["sfm120k"] == len(sizes)
+
+
+def test_the_copy_has_the_network_at_its_side(tmp_path: Path) -> None:
+    for name in ("oxbuild_images-v1.tgz", "ims.tar.gz"):
+        (tmp_path / name).touch()
+    copy_checkout(tmp_path / "copy", SMALL, tmp_path)
+    texts = [path.read_text() for path in (tmp_path / "copy/prototxt/vgg16").rglob("*.prototxt")]
+    assert sum(": 64" in text for text in texts) >= 3 and not any("224" in text for text in texts)
+    assert "MAX_ITER=3" in (tmp_path / "copy/profiles/article").read_text()
 
 
 def test_the_plan_is_read() -> None:

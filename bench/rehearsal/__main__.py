@@ -136,8 +136,7 @@ def copy_checkout(copy: Path, scale: Scale, served: Path) -> None:
     for name in ("data_prep", "eval", "profiles", "prototxt", "tools"):
         shutil.copytree(ROOT / name, part / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "run_all.sh", part)
-    for name in ("deploy.prototxt", "train_val.prototxt"):
-        path = part / "prototxt" / "vgg16" / name
+    for path in (part / "prototxt" / "vgg16").rglob("*.prototxt"):
         path.write_text(path.read_text().replace("224", str(scale.side)))
     plan_for(part / "tools" / "run" / "plan.py", scale, served)
     settings = part / "prototxt" / "vgg16" / "settings"
