@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
-from search_page import PATIENCE, ROOT, Server, names_shown
+from search_page import PATIENCE, ROOT, Server, names_shown, serve
 from small_run import SmallRun, draw
 from test_serve import as_file
 
@@ -300,6 +300,42 @@ def test_without_the_weights_an_index_stays_as_it_is(
     assert eval.index.main([*words, "--weights", str(weights_of(small_run))]) == 0  # the same elsewhere
     assert read_contents(index).attributes["weights"] == str(weights_of(small_run))
     assert len(rows(index)) == 6
+
+
+def test_every_name_is_shown_and_searched(small_run: SmallRun, folder: Path, browser: Browser) -> None:
+    odd = [
+        "100% #1?.jpg",
+        "a&b=c+d;e.jpg",
+        "quote'\".jpg",
+        "back\\slash.jpg",
+        "<b>.jpg",
+        "照片 \u3000.jpg",
+        "%2e%2e.jpg",
+    ]
+    for seed, name in enumerate(odd):
+        (folder / name).write_bytes(as_file(draw(seed % 3, 200 + seed), "JPEG"))
+    asked = making_of(small_run, folder)
+    assert take_in(asked).photographs == len(odd) + len(NAMES)
+    server = serve("--features", asked.out)
+    try:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        page.goto(server.url)
+        shown = page.locator("#pictures button")
+        expect(shown).to_have_count(len(odd) + len(NAMES))
+        for place, name in enumerate(rows(asked.out)):
+            expect(shown.nth(place).locator("img")).to_have_js_property("naturalWidth", 96)
+            shown.nth(place).click()
+            expect(page.locator("#what")).to_have_text(name)
+            expect(page.locator("#results .score").first).to_have_text("1. 1.000")
+            expect(page.locator("#results span").nth(1)).to_have_text(name)
+            expect(page.locator("#x1")).to_have_value("")
+            expect(page.locator("#error")).to_be_hidden()
+            page.go_back()
+        page.close()
+    finally:
+        server.stop()
 
 
 # From a shell to the page

@@ -59,7 +59,8 @@ class Site:
 
     def file_of(self, name: str) -> Path | None:
         """The file of a picture in an index; None for other names."""
-        return self._files.get(name)
+        # addresses lose the dot of ./NAME, as a name that begins with a blank is written
+        return self._files.get(name) or self._files.get(f"./{name}")
 
     def pictures(self, start: int, seed: int | None) -> dict[str, Any]:
         """Some names to choose from, from place `start` on, in order or shuffled by a seed."""
