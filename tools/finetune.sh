@@ -114,18 +114,18 @@ train() {
     final=${checked[0]} state=${checked[1]} skip=${checked[2]} batch=${checked[3]}
     [[ $state != "${final%.caffemodel*}.solverstate${final##*.caffemodel}" ]] || return 0
     lock "${final%_iter_*}"
-    if [[ -n $state ]]; then
-        echo "finetune: going on from $state, behind picture $skip of the database"
-        start=(-snapshot "$state")
-    else
-        : >"$log"
-        [[ -z $2 ]] || start=(-weights "$2")
-    fi
-    echo "finetune: pictures a step: $batch" | tee -a "$log"
-    [[ -z $gpu ]] || start+=(-gpu "$gpu")
-    echo "\$ caffe train -solver $solver ${start[*]} 2>&1 | tee $log"
+    [[ -n $state ]] || : >"$log"
     exec 7> >(log "$log" "$solver")
     log_pid=$!
+    if [[ -n $state ]]; then
+        echo "finetune: going on from $state, behind picture $skip of the database" >&7
+        start=(-snapshot "$state")
+    elif [[ -n $2 ]]; then
+        start=(-weights "$2")
+    fi
+    [[ -z $gpu ]] || start+=(-gpu "$gpu")
+    printf 'finetune: %s\n' "pictures a step: $batch" "${checked[@]:4}" >&7
+    echo "\$ caffe train -solver $solver ${start[*]} 2>&1 | tee $log" >&7
     set -m # a process group of its own: a signal comes to this script, which passes it on and waits
     GLOG_minloglevel=0 CAFFE_SKIP_PICTURES=$skip caffe train -solver "$solver" "${start[@]}" >&7 2>&1 7>&- &
     caffe_pid=$!

@@ -146,20 +146,22 @@ def plan(path: Path, gpus: int, weights: Path | None) -> Iterator[str]:
     """What tools/finetune.sh needs to know of a solver, line by line.
 
     The final model's path; the state to go on from, or nothing; how many pictures of the database's current
-    pass it has seen; pictures a step. Raises ValueError for what Caffe would stop at, and for weights that
-    don't fit where training begins from them; OSError.
+    pass it has seen; pictures a step; what the checks have found. Raises ValueError for what Caffe would stop
+    at, and for weights that don't fit where training begins from them; OSError.
     """
     solver = read_solver(path)
     check_solver(path, solver)
     yield str(final_model(solver))
     newest = newest_whole(solver)
+    remarks = []
     if newest is None or newest.iteration < solver.max_iter:
-        print(check_training(path), file=sys.stderr)
+        remarks.append(check_training(path))
     if newest is None and weights:
-        print(check_weights(Path(solver.net), weights), file=sys.stderr)
+        remarks.append(check_weights(Path(solver.net), weights))
     yield str(newest.state) if newest else ""
     yield str(pictures_seen(solver, newest.iteration, gpus) if newest else 0)
     yield pictures_a_step(solver, gpus)
+    yield from remarks
 
 
 def build_parser() -> argparse.ArgumentParser:
