@@ -24,7 +24,7 @@ from data_prep.check.look import grey_rows, look_at
 from data_prep.check.readers import caffe_program
 from data_prep.check.report import MEMORY, Memory, write_report
 from data_prep.check_images import check_folder
-from tools.files.picture_names import files_below
+from tools.files.picture_names import files_below, folders_in, pictures_in
 
 ROOT = Path(__file__).resolve().parent.parent
 OXFORD_SAMPLE = Path(os.environ.get("OXFORD_SAMPLE", ROOT / "../shared/oxford_sample"))
@@ -333,9 +333,29 @@ def test_files_below_nested_and_linked(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "a" / "round").symlink_to(tmp_path)
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "to_pipe.jpg").symlink_to("pipe.jpg")
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
     names = [os.path.relpath(name, tmp_path) for name in files_below(tmp_path)]
-    assert names == ["gone.jpg", "top.jpg", "a/deep/er/x.jpg", "b/1.jpg", "b/2.jpg"]
+    assert names == ["circle.jpg", "gone.jpg", "top.jpg", "a/deep/er/x.jpg", "b/1.jpg", "b/2.jpg"]
     assert check_file(tmp_path / "gone.jpg").problems == ("unreadable",)
+    assert check_file(tmp_path / "circle.jpg").problems == ("unreadable",)
+    assert pictures_in(tmp_path) == ["top.jpg"]
+    assert folders_in(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_a_link_into_a_locked_folder_is_found(tmp_path: Path) -> None:
+    for name in ("photos", "locked"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photos" / "link.jpg").symlink_to(tmp_path / "locked" / "1.jpg")
+    (tmp_path / "locked").chmod(0)
+    try:
+        done = run(tmp_path / "photos")
+    finally:
+        (tmp_path / "locked").chmod(0o700)
+    assert "link.jpg: unreadable: Permission denied [left]" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,11 @@ def test_classes_that_are_none(tmp_path: Path, data: bytes, sentence: str) -> No
         read_class_names(tmp_path / "classes.csv")
 
 
+def test_classes_that_excel_has_saved(tmp_path: Path) -> None:
+    (tmp_path / "classes.csv").write_bytes(b"\xef\xbb\xbfnumber,name\r\n0,a b\r\n1,caf\xc3\xa9\r\n")
+    assert read_class_names(tmp_path / "classes.csv") == ["a b", "café"]
+
+
 garbage = st.one_of(
     st.binary(max_size=300),
     st.lists(

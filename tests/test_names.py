@@ -235,7 +235,7 @@ def test_the_rule() -> None:
     assert not is_hidden("@home") and not is_picture("photo.jpg ") and not is_picture("jpg")
 
 
-@given(st.text(st.characters(exclude_characters="\0/")), st.integers(20, 80))
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0/")), st.integers(20, 80))
 def test_a_shortened_name_is_as_long_as_it_may_be(stem: str, most: int) -> None:
     name = shortened(stem, "~1.jpg", most)
     size = len(os.fsencode(name))

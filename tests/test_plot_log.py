@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.plot_log import main, parse, plot
+from tools.plot_log import main, parse, plot, read_log
 
 GLOG = "I1122 06:01:02.123456  1234 solver.cpp:218] "
 LOG = """
@@ -58,6 +58,24 @@ def test_what_was_trained_again_after_a_stop_is_counted_once() -> None:
 def test_any_number_that_caffe_prints_comes_back(losses: list[float]) -> None:
     log = parse([f"{GLOG}Iteration {i}, loss = {loss:.6g}" for i, loss in enumerate(losses)], "log")
     assert [f"{log.loss[i]:.6g}" for i in range(len(losses))] == [f"{loss:.6g}" for loss in losses]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("1.#QNAN", "nan"), ("-1.#IND", "nan"), ("1.#INF", "inf"), ("-1.#INF", "-inf")]
+)
+def test_what_windows_calls_no_number_is_none(said: str, meant: str) -> None:
+    log = parse(
+        lines(f"Iteration 20, loss = {said}\n    Train net output #0: loss = {said} (* 1 = {said} loss)"),
+        "log",
+    )
+    assert f"{log.loss[20]:g}" == f"{log.train['loss'][20]:g}" == meant
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_log_that_powershell_wrote(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "log.txt").write_bytes((mark + "\r\n".join(lines(LOG))).encode(encoding))
+    assert read_log(tmp_path / "log.txt").loss == {0: 2.5, 100: 1.5, 200: 0.75, 300: 0.5}
 
 
 def test_a_column_a_phase_and_marked_steps() -> None:

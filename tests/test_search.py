@@ -199,11 +199,12 @@ def test_a_folder_that_links_to_itself_is_gone_through_once(folder: Path) -> Non
 def test_what_may_not_be_read_is_left_out(folder: Path) -> None:
     (folder / "a.jpg").chmod(0)
     (folder / "2024").chmod(0)
+    (folder / "link.jpg").symlink_to("2024/b.jpg")
     try:
         left_out = look_through(folder).left_out
     finally:
         (folder / "2024").chmod(0o700)
-    assert {one.file for one in left_out} == {"a.jpg", "2024/"}
+    assert {one.file for one in left_out} == {"a.jpg", "2024/", "link.jpg"}
 
 
 def deadly(batch: making.Batch) -> dict[str, np.ndarray] | str:

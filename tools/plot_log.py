@@ -5,6 +5,7 @@ and went on from a snapshot, its lines appended to the log, what was trained aga
 """
 
 import argparse
+import codecs
 import csv
 import math
 import os
@@ -12,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +27,8 @@ from tools.program import run_program, written_beside
 Series = dict[int, float]
 """A value by the iteration it was logged at."""
 
-NUMBER = r"([-+]?(?:\d[\d.]*(?:e[-+]?\d+)?|nan|inf))"
+NUMBER = r"([-+]?(?:\d\.#[a-z]+|\d[\d.]*(?:e[-+]?\d+)?|nan|inf))"
+"""Caffe on Windows may say 1.#QNAN, -1.#IND or 1.#INF."""
 PREFIX = re.compile(r"^[IWEF]\d+ [\d:.]+ +\d+ [^ ]+:\d+\] ?")
 ITERATION = re.compile(
     rf"^Iteration (\d+)(?: \([^)]*\))?, (?:loss = {NUMBER}|lr = {NUMBER}|Testing net)", re.I
@@ -80,21 +83,29 @@ def parse(lines: Iterable[str], name: str) -> Log:
                 log._forget_from(iteration)
             newest = iteration
             if found[2]:
-                log.loss[iteration] = float(found[2])
+                log.loss[iteration] = _value(found[2])
             elif found[3]:
-                log.rate[iteration] = float(found[3])
+                log.rate[iteration] = _value(found[3])
         elif iteration is not None and (found := OUTPUT.match(text)):
             outputs = log.train if found[1].lower() == "train" else log.test
-            outputs.setdefault(found[2], {})[iteration] = float(found[3])
+            outputs.setdefault(found[2], {})[iteration] = _value(found[3])
     if not log.loss and not log.test:
         raise ValueError(f"{name} has no line of a Caffe training (Iteration N, loss = ...)")
     return log
 
 
+def _value(text: str) -> float:
+    """The number that NUMBER has matched."""
+    number, _, none = text.partition(".#")
+    return float(f"{number[:-1]}{'inf' if none.upper().startswith('INF') else 'nan'}" if none else text)
+
+
 def read_log(path: Path) -> Log:
-    """Read a log file. Raises OSError, and ValueError where it is no Caffe log."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return parse(file, str(path))
+    """Read a log, UTF-16 too, as PowerShell writes. Raises OSError, and ValueError where it is no Caffe log."""
+    with path.open("rb") as file:
+        utf16 = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        with TextIOWrapper(file, "utf-16" if utf16 else "utf-8", errors="replace") as text:
+            return parse(text, str(path))
 
 
 def summary(log: Log) -> str:

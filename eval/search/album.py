@@ -85,8 +85,11 @@ def _files(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
 
 
 def _unreadable(path: Path) -> str | None:
-    if not path.exists():
-        return "is a link that leads nowhere"
-    if not path.is_file():
-        return "is no file"
+    try:
+        if not path.exists():
+            return "is a link that leads nowhere"
+        if not path.is_file():
+            return "is no file"
+    except PermissionError:  # a link into a folder that is not ours to enter
+        return "may not be read (permissions)"
     return None if os.access(path, os.R_OK) else "may not be read (permissions)"

@@ -15,6 +15,8 @@ HEADER = ["number", "name"]
 def read_class_names(path: Path) -> list[str]:
     """Names of the classes in the numbers' order. Raises OSError, or ValueError where it is no such list."""
     rows = read_csv(path)
+    if rows:
+        rows[0][0] = rows[0][0].removeprefix("\ufeff")  # Excel's mark of UTF-8
     if rows[:1] == [HEADER]:
         del rows[0]
     names = {row[0]: row[1] for row in rows if len(row) == 2}

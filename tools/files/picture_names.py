@@ -6,6 +6,7 @@ will do, blanks and characters of every script included, but for a line break, w
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from tools.program import LONGEST_NAME
@@ -70,7 +71,8 @@ def files_below(folder: Path) -> Iterator[str]:
 
     Lists one folder at a time, so that half a million files cost neither memory nor a wait before the first;
     strings, as making half a million Paths takes longer than listing them. Links are followed; a folder that
-    they lead to twice comes once. Raises OSError when a folder can't be listed.
+    they lead to twice comes once. Pipes and devices are passed over, and so are links to such: nobody knows
+    when reading one ends. Raises OSError when a folder can't be listed.
     """
     seen: set[tuple[int, int]] = set()
     waiting = [os.fspath(folder)]
@@ -85,9 +87,9 @@ def files_below(folder: Path) -> Iterator[str]:
             for entry in entries:
                 if is_hidden(entry.name):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     folders.append(entry.name)
-                elif entry.is_file() or entry.is_symlink():  # a link to nothing is for the check to find
+                elif _is_file(entry) or _leads_nowhere(entry):  # which is for the check to find
                     files.append(entry.name)
         folders.sort(reverse=True)
         files.sort()
@@ -100,10 +102,28 @@ def files_below(folder: Path) -> Iterator[str]:
 def pictures_in(folder: Path) -> list[str]:
     """Names of the pictures that lie in one folder itself, sorted. Raises OSError when it can't be listed."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if is_picture(entry.name) and entry.is_file())
+        return sorted(entry.name for entry in entries if is_picture(entry.name) and _is_file(entry))
 
 
 def folders_in(folder: Path) -> list[str]:
     """Names of the folders that lie in one folder itself, sorted. Raises OSError when it can't be listed."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+        return sorted(entry.name for entry in entries if _is_folder(entry) and not is_hidden(entry.name))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to one that can be reached."""
+    with suppress(OSError):  # a link in a circle, or into a folder that is not ours to enter
+        return entry.is_file()
+    return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one that can be reached."""
+    with suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
