@@ -8,6 +8,7 @@ much there is of each as JSON.
 import argparse
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,12 @@ def unknown_pictures(truths: Sequence[GroundTruth], pictures: set[str], inputs: 
     listed = set().union(*(truth.positives | truth.junk for truth in truths))
     if lacking := sorted(listed - pictures):
         yield f"{inputs.gt} names {len(lacking)} pictures that {inputs.images} lacks: {some(lacking)}"
+    composed = {unicodedata.normalize("NFC", name) for name in pictures}
+    if other := [name for name in sorted({*cut, *lacking}) if unicodedata.normalize("NFC", name) in composed]:
+        yield (
+            f"{inputs.images} has {some(other)} under the same letters in other characters (accents of their"
+            " own, as macOS writes them): write one as the other"
+        )
 
 
 def check(inputs: Inputs, out: Path) -> int:

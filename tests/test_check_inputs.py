@@ -55,6 +55,22 @@ def test_everything_wrong_is_said_at_once(
     assert len(said) == 4
 
 
+def test_a_name_as_macos_writes_it(
+    small_run: SmallRun,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for folder, name in (("jpg", "cafe\u0301.jpg"), ("gt", "a_1_good.txt")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text("caf\xe9\n", encoding="utf-8")
+    (tmp_path / "gt" / "a_1_query.txt").write_text("oxc1_caf\xe9 1 1 9 9\n", encoding="utf-8")
+    for kind in ("ok", "junk"):
+        (tmp_path / "gt" / f"a_1_{kind}.txt").touch()
+    given = words(small_run, tmp_path / "o.json", images=tmp_path / "jpg", gt=tmp_path / "gt")
+    assert check_inputs.main(given) == 1
+    assert f"{tmp_path}/jpg has caf\xe9 under the same letters in other characters" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [

@@ -56,6 +56,18 @@ def test_encoded_entries(made, capsys) -> None:
     assert run(capsys, made / "encoded", made / "list.txt")[0] == 0
 
 
+def test_entries_that_lost_something_to_jpeg(made, tmp_path, capsys) -> None:
+    random = np.random.default_rng(1)
+    noise = random.normal(128, 8, (4, 64, 48, 3)).clip(0, 255).astype(np.uint8)
+    for number, picture in enumerate(noise):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    (tmp_path / "list.txt").write_text("".join(f"{tmp_path}/{number}.png 0\n" for number in range(4)))
+    convert(tmp_path, "list.txt", "db", "--encoded", "--encode_type=jpg")
+    assert run(capsys, tmp_path / "db", tmp_path / "list.txt")[0] == 0
+    cv2.imwrite(str(tmp_path / "2.png"), cv2.imread(str(made / "picture 3.jpg")))
+    assert "2.png: it is not that picture" in run(capsys, tmp_path / "db", tmp_path / "list.txt")[1]
+
+
 def test_names_below_a_root(made, capsys) -> None:
     text = (made / "list.txt").read_text().replace(f"{made}/", "")
     (made / "relative.txt").write_text(text)

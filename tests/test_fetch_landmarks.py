@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,16 @@ def pictures(tmp_path: Path) -> dict[str, list[bytes]]:
         folder.name: [path.read_bytes() for path in sorted(folder.iterdir())]
         for folder in (tmp_path / "out").iterdir()
     }
+
+
+def test_addresses_of_every_script(site: Site, tmp_path: Path) -> None:
+    site.files |= {"/caf%C3%A9.jpg": jpg(1), "/latin%E9.jpg": jpg(2), "/host.jpg": jpg(3)}
+    wide = site.root.replace("127.0.0.1", "\uff4cocalhost")  # a browser asks localhost
+    addresses = [f"{site.root}/caf\xe9.jpg", f"{site.root}/latin\udce9.jpg", f"{wide}/host.jpg"]
+    (tmp_path / "urls.txt").write_bytes(os.fsencode("".join(f"{one} c\n" for one in addresses)))
+    assert landmarks(tmp_path) == 0
+    assert sorted(pictures(tmp_path)["c"]) == sorted(site.files.values())
+    assert sorted(site.paths()) == sorted(site.files)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def _value(text: str) -> float:
 
 
 def read_log(path: Path) -> Log:
-    """Read a log, UTF-16 too, as PowerShell writes. Raises OSError, and ValueError where it is no Caffe log."""
+    """Read a log, UTF-16 too, as PowerShell writes. Raises OSError, and ValueError for what is none."""
     with path.open("rb") as file:
         utf16 = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         with TextIOWrapper(file, "utf-16" if utf16 else "utf-8", errors="replace") as text:

@@ -43,8 +43,7 @@ def ask(url: str, timeout: float, headers: dict[str, str]) -> http.client.HTTPRe
         "Accept-Encoding": "identity",
     } | headers
     try:
-        quoted = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
-        request = urllib.request.Request(quoted, headers=headers)
+        request = urllib.request.Request(_in_ascii(url), headers=headers)
         answer: http.client.HTTPResponse = _opener().open(request, timeout=timeout)
         return answer
     except urllib.error.HTTPError as error:
@@ -58,6 +57,16 @@ def ask(url: str, timeout: float, headers: dict[str, str]) -> http.client.HTTPRe
         raise NoAnswerError(_in_words(error)) from error
     except (ValueError, http.client.HTTPException) as error:
         raise WrongAnswerError(f"no usable address or answer ({error})") from error
+
+
+def _in_ascii(url: str) -> str:
+    """An address as it is asked for: its host in Punycode, other letters as %XX. Raises ValueError."""
+    parts = urllib.parse.urlsplit(url)
+    if not parts.netloc.isascii():
+        user, at, place = parts.netloc.rpartition("@")
+        host, colon, port = place.partition(":")
+        url = parts._replace(netloc=f"{user}{at}{host.encode('idna').decode()}{colon}{port}").geturl()
+    return urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]", encoding="utf-8", errors="surrogateescape")
 
 
 def _refusal(error: urllib.error.HTTPError) -> NoAnswerError | WrongAnswerError:

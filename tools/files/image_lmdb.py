@@ -52,6 +52,11 @@ def picture_of(value: bytes) -> Picture:
     return Picture(datum.label, flat.reshape(shape).transpose(1, 2, 0))
 
 
+def is_encoded(value: bytes) -> bool:
+    """Whether a picture lies there as a JPEG or PNG, as convert_imageset -encoded writes it."""
+    return bool(caffe_messages().Datum.FromString(value).encoded)
+
+
 def label_of(value: bytes | memoryview) -> int:
     """A Datum's class, without reading its pixels. Raises ValueError where it is no Datum."""
     at, label = 0, 0
