@@ -432,3 +432,32 @@ def test_a_terminal_gets_a_bar_and_the_time_left() -> None:
     assert "training: 10/50, loss 1.5, 0:00:08 left" in live  # 40 iterations at 5 a second
     assert "━━━━━━──────────────────" + " extracting: 3/12, 4 s" in live
     assert live.endswith("done\n")
+
+
+@pytest.mark.parametrize("inside", ["in", ".hidden/in"])
+def test_a_picture_that_changes_or_goes_stales_what_is_made_of_its_folder(
+    tmp_path: Path, inside: str
+) -> None:
+    """A picture of the same size, another at its beginning; wherever the folder lies."""
+    folder = tmp_path / inside
+    folder.mkdir(parents=True)
+    for name in ("a.ppm", "b.ppm", ".passed over"):
+        (folder / name).write_bytes(bytes(20_000))
+    path = script(
+        tmp_path,
+        f"""
+stage one "The first" && step makes "$W/a" from {inside} by bash -c 'cp -rT "$1" "$0"' "$W/a" {inside}
+stage two "The second" && step makes "$W/b" from "$W/a" by \\
+    bash -c 'echo ran >>count; cat "$0"/* >"$1"' "$W/a" "$W/b"
+""",
+    )
+    run(path)
+    (folder / "a.ppm").write_bytes(b"\1" + bytes(19_999))
+    assert run(path).returncode == 0
+    assert times_run(tmp_path) == 2
+    (folder / ".passed over").write_text("changed")
+    run(path)
+    assert times_run(tmp_path) == 2
+    (folder / "b.ppm").unlink()
+    run(path)
+    assert times_run(tmp_path) == 3

@@ -15,7 +15,7 @@
 # where its identity is the same; what a changed setting makes stale is moved to W/aside, never removed.
 
 MACHINE_OPTIONS=(--gpu --gpus --solver-mode --jobs --scheduler --keep)
-WHOLE_BYTES=$((1 << 30)) # a larger file counts by its size, its first and its last MB
+WHOLE_BYTES=$((1 << 30)) # a larger file counts by its size, its first and its last MB, a larger folder by its files' ends
 
 slug() { local path=${1#"$W"/}; echo "${path//\//%}"; }
 
@@ -130,7 +130,12 @@ identity() { # of the step in kind, outs, ins and command
 }
 
 own_identity() { # OUT: a text's is its step's, so that what only the machine changes in it stales nothing
-    if [[ $kind == writes ]]; then echo "$id"; else contents_of "$1"; fi
+    if [[ $kind == writes ]]; then
+        echo "$id"
+    else
+        contents_of "$1" # of a large folder, such as an LMDB, not all is looked at: there its step's counts too
+        [[ ! -d $1 ]] || ! is_large "$1" || echo "$id"
+    fi | paste -sd-
 }
 
 identity_of() { # PATH: what a step noted of it or of a folder above it; else what lies there
@@ -176,15 +181,11 @@ seen_of_inputs() { # sizes and times, which tell whether a step has read one and
     done
 }
 
-# contents_of PATH: a file's bytes; a folder's names, sizes and each file's end, where pictures and models differ
+# contents_of PATH: a file's bytes, or a folder's names, sizes and bytes; of large ones a part
 contents_of() {
-    local size file
+    local size
     if [[ -d $1 ]]; then
-        files_of "$1" ! -name '*.prototxt' -printf '%P %s\n' | LC_ALL=C sort
-        files_of "$1" ! -name '*.prototxt' -print0 | LC_ALL=C sort -z | xargs -0 -r tail -q -c 4096
-        files_of "$1" -name '*.prototxt' -print0 | LC_ALL=C sort -z | while IFS= read -r -d '' file; do
-            echo "${file#"$1"}" && without_comments "$file"
-        done
+        folder_contents "$1"
     elif [[ $1 == *.prototxt ]]; then
         without_comments "$1"
     else
@@ -192,5 +193,17 @@ contents_of() {
         if ((size <= WHOLE_BYTES)); then cat "$1"; else echo "$size" && head -c 1M "$1" && tail -c 1M "$1"; fi
     fi | sha256sum | cut -d' ' -f1
 }
+
+folder_contents() { # PATH: of a large folder each file's end, where pictures and models differ
+    local look=(cat) file
+    ! is_large "$1" || look=(tail -q -c 4096)
+    files_of "$1" ! -name '*.prototxt' -printf '%P %s\n' | LC_ALL=C sort
+    files_of "$1" ! -name '*.prototxt' -print0 | LC_ALL=C sort -z | xargs -0 -r "${look[@]}"
+    files_of "$1" -name '*.prototxt' -print0 | LC_ALL=C sort -z | while IFS= read -r -d '' file; do
+        echo "${file#"$1"}" && without_comments "$file"
+    done
+}
+
+is_large() { (($(files_of "$1" -printf '%s\n' | awk '{ sum += $1 } END { printf "%.0f", sum }') > WHOLE_BYTES)); }
 
 without_comments() { sed 's/^#.*//; s/[[:space:]]#.*//; s/[[:space:]]*$//; /^$/d' "$1"; }
