@@ -5,8 +5,10 @@ import io
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +59,24 @@ def palette_with_transparency() -> bytes:
     return encoded(photograph().quantize(16), "PNG", transparency=3)
 
 
+def half_of_its_data() -> bytes:
+    """A PNG whose chunks are whole, but whose compressed data ends half-way: Pillow shows black there."""
+    header, width, height = b"IHDR", 120, 96
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(photograph(width, height)))
+    chunks = [
+        header + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0),
+        b"IDAT" + zlib.compress(rows[: len(rows) // 2]),
+        b"IEND",
+    ]
+    packed = (struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def zeros_for_the_rest() -> bytes:
+    """A download that was stopped, in a file that had its full size from the beginning."""
+    return WHOLE[: len(WHOLE) * 2 // 3] + bytes(len(WHOLE))
+
+
 WHOLE = encoded(photograph())
 PNG = encoded(photograph(), "PNG")
 GREY16 = Image.fromarray((np.asarray(photograph().convert("L")).astype(np.uint16) << 8) | 7)
@@ -76,6 +96,8 @@ BAD: dict[str, tuple[Callable[[], bytes], str, bool]] = {
         "truncated",
         False,
     ),
+    "zeros for the rest.jpg": (zeros_for_the_rest, "truncated", False),
+    "half of its data.png": (half_of_its_data, "truncated", False),
     "cut.png": (lambda: PNG[: len(PNG) // 2], "truncated", False),
     "cut.bmp": (lambda: encoded(photograph(), "BMP")[:-3000], "truncated", False),
     "flipped byte.png": (lambda: PNG[:5000] + bytes([PNG[5000] ^ 255]) + PNG[5001:], "unreadable", False),

@@ -461,3 +461,13 @@ stage two "The second" && step makes "$W/b" from "$W/a" by \\
     (folder / "b.ppm").unlink()
     run(path)
     assert times_run(tmp_path) == 3
+
+
+def test_an_output_that_was_emptied_or_cut_is_made_anew(two_steps: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("four")
+    run(two_steps)
+    for left in ("", "fo"):
+        (tmp_path / "work/b").write_text(left)
+        assert run(two_steps).returncode == 0
+        assert (tmp_path / "work/b").read_text() == "four"
+    assert times_run(tmp_path) == 4

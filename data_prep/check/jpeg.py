@@ -15,6 +15,7 @@ PLAIN_FRAMES = (0xC0, 0xC2)
 """Start of frame: baseline, progressive. Not every reader has arithmetic coding or lossless JPEG."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 START_OF_SCAN, APP1 = 0xDA, 0xE1
+END = b"\xff\xd9"
 ORIENTATION = 0x0112
 TEXT, SHORT, LONG, RATIONAL = 2, 3, 4, 5
 BYTES_OF_TYPE = {1: 1, TEXT: 1, SHORT: 2, LONG: 4, RATIONAL: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
@@ -34,7 +35,7 @@ def is_plainly_good_jpeg(data: bytes) -> bool:
     As at full size all of the data is taken apart, so what lacks there is missed here too.
     """
     try:
-        if not is_plain(data):
+        if not (is_plain(data) and has_end(data)):
             return False
         picture: Image.Image = Image.open(io.BytesIO(data), formats=("JPEG",))
         if picture.format != "JPEG" or picture.mode != "RGB":
@@ -79,6 +80,15 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             continue
         yield marker, data[at + 4 : at + 2 + length]
         at += 2 + length
+
+
+def has_end(data: bytes) -> bool:
+    """False where no end marker follows a JPEG's first scan: a download's place may be filled with zeros."""
+    try:
+        before = sum(len(payload) for _, payload in segments(data))
+    except struct.error:
+        return False
+    return data.rfind(END) > before
 
 
 def plain_orientation(payload: bytes) -> int:

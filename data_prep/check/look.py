@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_prep.check.finding import Finding
-from data_prep.check.jpeg import GREY_ROWS, is_plainly_good_jpeg
+from data_prep.check.jpeg import GREY_ROWS, has_end, is_plainly_good_jpeg
 from data_prep.check.readers import CaffeReader, Seen, orientation_of, seen, upright
 from tools.files.picture_names import FORMAT_OF_SUFFIX, trouble_with
 from tools.files.pixels import decoded
@@ -39,6 +39,7 @@ SHOWN_FORMAT = {SEVERAL_IN_ONE: "MPO (a JPEG with more pictures behind it)", "HE
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+CHANNELS_OF_PNG = {2: 3, 4: 2, 6: 4}
 KEPT_CHUNKS = (b"tRNS", b"eXIf")
 
 
@@ -102,6 +103,8 @@ def look_into(path: Path, data: bytes) -> Look:
     except Exception as error:
         problem = "truncated" if "truncated" in str(error).lower() else "unreadable"
         return Look(Finding(path, (problem,), (f"{picture.format} can't be decoded: {error}",)))
+    if format_of(picture) == "JPEG" and not has_end(data):
+        return Look(Finding(path, ("truncated",), ("JPEG without an end marker",)))
     rows = grey_rows(picture) if picture.mode in GREY_IS_128_IN else 0
     if rows >= GREY_ROWS:
         reason = f"flat grey from row {picture.height - rows} of {picture.height} on"
@@ -124,6 +127,8 @@ def compared(look: Look, picture: Image.Image, caffe: str | None) -> Look:
     except (cv2.error, ValueError, MemoryError) as error:
         return look._replace(finding=Finding(path, ("unreadable",), (f"{kind}: {error}",)))
     if blind := [f"{reader} {words}" for reader, words in shown.items() if isinstance(words, str)]:
+        if lacks_rows(data):
+            return Look(Finding(path, ("truncated",), ("PNG with less data than its size needs",)))
         return look._replace(finding=Finding(path, ("unreadable",), (f"{kind}: {' and '.join(blind)}",)))
     others = [reader for reader, one in shown.items() if isinstance(one, Seen) and not one.agrees_with(ours)]
     if not others:
@@ -162,6 +167,26 @@ def without_extras(data: bytes) -> bytes:
             kept.append(data[at:end])
         at = end
     return b"".join(kept)
+
+
+def lacks_rows(data: bytes) -> bool:
+    """True for a PNG whose compressed data ends before its last row, which Pillow leaves black."""
+    if not data.startswith(PNG):
+        return False
+    packed, at = [], len(PNG)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] == b"IDAT":
+            packed.append(data[at + 8 : end - 4])
+        at = end
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    bits = data[24] * CHANNELS_OF_PNG.get(data[25], 1)
+    # an interlaced one's passes have more row starts, and as many pixels
+    needed = height * (1 + (width * bits + 7) // 8) if not data[28] else height * width * bits // 8
+    try:
+        return len(zlib.decompressobj().decompress(b"".join(packed), needed)) < needed
+    except zlib.error:
+        return False
 
 
 def kind_of(data: bytes) -> str | None:

@@ -6,6 +6,8 @@ check_run() {
     [[ $variants == no || $FINETUNE_MODE == all ]] ||
         problem "--variants compares FINETUNE_MODE=all with the other two; $profile_file has FINETUNE_MODE=$FINETUNE_MODE"
     check_layers
+    check_sizes
+    [[ $W != *$'\n'* ]] || problem "--work: a line break in the work folder's name, which no list of pictures can hold"
     [[ $SOURCE != own ]] || check_own_data
     [[ $SOURCE != download || $dry_run == yes ]] || check_downloads
     report_problems
@@ -33,6 +35,13 @@ check_layers() {
         blobs_of "$deploy" | grep -qxF -- "$layer" ||
             problem "LAYERS or MAP_LAYERS: the network $NETWORK has no layer $layer; it has: $(blobs_of "$deploy" | paste -sd' ')"
     done
+}
+
+check_sizes() { # training cuts its pictures out of those in the LMDB
+    local crop
+    fine_tunes || return 0
+    crop=$(grep -oE 'crop_size: *[0-9]+' "prototxt/$NETWORK/train_val.prototxt" | grep -oE '[0-9]+$' | sort -n | tail -n 1)
+    ((RESIZE >= ${crop:-0})) || problem "RESIZE is $RESIZE, but $NETWORK is trained on crops of $crop x $crop"
 }
 
 blobs_of() { grep -oE "top: *['\"][^'\"]+" "$1" | sed "s/.*['\"]//" | awk '!seen[$0]++'; }

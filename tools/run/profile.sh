@@ -74,26 +74,26 @@ take() {
 # why_not VALUE KIND: false, and what it may be in words, where the value is none of this kind
 why_not() {
     local value=$1 kind=$2 word
-    local number='^[1-9][0-9]{0,8}$'
+    local number='^[1-9][0-9]{0,8}$' mean='[0-9]{1,3}(\.[0-9]*)?'
     [[ $kind != *\? || -n $value ]] || return 0
     case ${kind%\?} in
         path | text) ;;
         words) [[ $value =~ ^[A-Za-z0-9_/.-]+( +[A-Za-z0-9_/.-]+)*$ || -z $value ]] || { echo "names parted by blanks" && return 1; } ;;
         mean)
-            [[ -z $value || $value == */* || $value == *.* || -e $value || $value =~ ^[0-9.]+,[0-9.]+,[0-9.]+$ ]] ||
+            [[ -z $value || $value == */* || ($value == *.* && $value != *,*,*) || -e $value || $value =~ ^$mean,$mean,$mean$ ]] ||
                 { echo "B,G,R (such as 104,117,123) or a mean file" && return 1; }
             ;;
         number) [[ $value =~ $number ]] || { echo "a whole number from 1 up" && return 1; } ;;
         count) [[ $value =~ ^(0|[1-9][0-9]{0,8})$ ]] || { echo "a whole number from 0 up" && return 1; } ;;
         share) [[ $value =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || { echo "a share between 0 and 1, such as 0.6" && return 1; } ;;
-        rate) [[ $value =~ ^[0-9]*\.?[0-9]+(e-?[0-9]+)?$ ]] || { echo "a learning rate such as 0.001" && return 1; } ;;
+        rate) [[ $value =~ ^[0-9]*\.?[0-9]+(e-?[0-9]+)?$ && $value =~ ^[0.]*[1-9] ]] || { echo "a learning rate such as 0.001" && return 1; } ;;
         dims)
             for word in $value; do
                 [[ $word =~ ^(full|none)$ || $word =~ $number ]] ||
                     { echo "dimensions such as '128 full none'" && return 1; }
             done
             ;;
-        network) [[ -f prototxt/$value/deploy.prototxt ]] || { echo "one of: $(networks)" && return 1; } ;;
+        network) [[ $value != */* && -f prototxt/$value/deploy.prototxt ]] || { echo "one of: $(networks)" && return 1; } ;;
         *) [[ "|$kind|" == *"|$value|"* && -n $value ]] || { echo "one of: ${kind//|/ }" && return 1; } ;;
     esac
 }

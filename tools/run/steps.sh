@@ -9,7 +9,7 @@
 # the machine (GPUs, processes, the engine where it gives the same) don't count. An input that a step has made counts by
 # what is in it, any other file or folder likewise; of large ones a part is looked at. Comments in prototxt don't count.
 #
-# W/.steps holds for each output OUT: OUT.done, its step's identity and the output's own; OUT.begun while it is made.
+# W/.steps holds for each output OUT: OUT.done, its step's identity, the output's own, command and size; OUT.begun while it is made.
 # Marks go before outputs do, and come after them: a mark is written when everything before it is on the disk. So
 # whatever moment a run is stopped at, no half is taken for whole. A step that was stopped goes on with what it left
 # where its identity is the same; what a changed setting makes stale is moved to W/aside, never removed.
@@ -66,7 +66,21 @@ is_done() {
     [[ $force == no && -f $mark.done ]] || return 1
     [[ $(head -n 1 "$mark.done") == "$id" ]] || return 1
     [[ $kind == makes || $(sed -n 3p "$mark.done") == "$(quoted "${command[@]}")" ]] || return 1
-    for out in "${outs[@]}"; do [[ -e $out && -f $W/.steps/$(slug "$out").done ]] || return 1; done
+    for out in "${outs[@]}"; do is_whole "$out" "$W/.steps/$(slug "$out").done" || return 1; done
+}
+
+is_whole() { # OUT MARK: nobody has emptied it since, nor cut it
+    local noted
+    [[ -e $1 && -f $2 ]] || return 1
+    noted=$(sed -n 4p "$2")
+    [[ $kind == writes || -z $noted || $noted == "$(size_of "$1")" ]]
+}
+
+# size_of PATH: a file's bytes; of a folder, whether there is a file in it, for snapshots go
+size_of() {
+    if [[ ! -d $1 ]]; then stat -L -c %s "$1"
+    elif [[ -n $(find -L "$1" -type f -print -quit) ]]; then echo files
+    else echo "no files"; fi
 }
 
 # outputs that this step may not go on with leave their places; a step whose command alone changed writes over its text
@@ -102,7 +116,7 @@ finish_step() {
     sync -f "$W" # outputs before marks
     printf '%s\t%s\t%s\n' "$stage_name" $((SECONDS - began)) "$(quoted "${command[@]}")" >"$mark.ran" # for the report
     for out in "${outs[@]:1}" "${outs[0]}"; do
-        whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(quoted "${command[@]}")"
+        whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(quoted "${command[@]}")" "$(size_of "$out")"
     done
     rm -f "$mark.begun"
 }
