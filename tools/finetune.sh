@@ -139,6 +139,8 @@ train() {
     fi
     [[ -f $final ]] || die "caffe stopped before its last iteration; the same command goes on from its snapshot"
     prune "$solver"
+    ! grep -E 'Iteration [0-9]+.*, loss = ' "$log" | tail -n 1 | grep -qiE 'loss = -?(nan|inf)' ||
+        die "the training diverged, its loss is no number any more (see $log): lower the learning rate (BASE_LR)"
 }
 
 case $mode in
