@@ -253,6 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.rehearsal.stand_ins",
         description=__doc__,
+        epilog="example: python -m bench.rehearsal.stand_ins --out /tmp/stand_ins --scale 0.01",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
