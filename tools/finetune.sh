@@ -105,6 +105,11 @@ prune() { # SOLVER: once there are more than may stay, and one that may not be w
     python -m tools.snapshots prune "$1" --keep "$keep" >/dev/null || true
 }
 
+check_loss() { # LOG
+    ! grep -E 'Iteration [0-9]+.*, loss = ' "$1" | tail -n 1 | grep -qiE 'loss = -?(nan|inf)' ||
+        die "the training diverged, its loss is no number any more (see $1): lower the learning rate (BASE_LR)"
+}
+
 # train SUFFIX WEIGHTS: one phase, from WEIGHTS or from its own newest whole snapshot
 train() {
     local solver=$prototxt/solver$1.prototxt log=$prototxt/log$1.txt state skip batch checked start=() status=0
@@ -112,7 +117,10 @@ train() {
     checked=$(python -m tools.snapshots plan "$solver" --gpus "$((gpus > 0 ? gpus : 1))" ${2:+--weights "$2"})
     mapfile -t checked <<<"$checked"
     final=${checked[0]} state=${checked[1]} skip=${checked[2]} batch=${checked[3]}
-    [[ $state != "${final%.caffemodel*}.solverstate${final##*.caffemodel}" ]] || return 0
+    if [[ $state == "${final%.caffemodel*}.solverstate${final##*.caffemodel}" ]]; then
+        [[ ! -f $log ]] || check_loss "$log"
+        return
+    fi
     lock "${final%_iter_*}"
     [[ -n $state ]] || : >"$log"
     exec 7> >(log "$log" "$solver")
@@ -139,8 +147,7 @@ train() {
     fi
     [[ -f $final ]] || die "caffe stopped before its last iteration; the same command goes on from its snapshot"
     prune "$solver"
-    ! grep -E 'Iteration [0-9]+.*, loss = ' "$log" | tail -n 1 | grep -qiE 'loss = -?(nan|inf)' ||
-        die "the training diverged, its loss is no number any more (see $log): lower the learning rate (BASE_LR)"
+    check_loss "$log"
 }
 
 case $mode in
