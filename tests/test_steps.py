@@ -471,3 +471,12 @@ def test_an_output_that_was_emptied_or_cut_is_made_anew(two_steps: Path, tmp_pat
         assert run(two_steps).returncode == 0
         assert (tmp_path / "work/b").read_text() == "four"
     assert times_run(tmp_path) == 4
+
+
+def test_an_input_far_down_has_a_mark_too(tmp_path: Path) -> None:
+    far = Path(*["é" * 100] * 3, "in")
+    (tmp_path / far).parent.mkdir(parents=True)
+    (tmp_path / far).write_text("x")
+    path = script(tmp_path, f"""stage one "x" && step makes "$W/a" from "{far}" by cp "{far}" "$W/a" """)
+    assert run(path).stderr == ""
+    assert "nothing changed" in run(path).stdout

@@ -17,7 +17,12 @@
 MACHINE_OPTIONS=(--gpu --gpus --solver-mode --jobs --scheduler --keep)
 WHOLE_BYTES=$((1 << 30)) # a larger file counts by its size, its first and its last MB, a larger folder by its files' ends
 
-slug() { local path=${1#"$W"/}; echo "${path//\//%}"; }
+slug() { # PATH: as the name of a file, of 255 bytes at most with what follows
+    local LC_ALL=C path=${1#"$W"/}
+    path=${path//\//%}
+    ((${#path} <= 240)) || path=$(sha256sum <<<"$path" | cut -d' ' -f1)
+    echo "$path"
+}
 
 quoted() { # WORDS: as one could paste them
     local word line=""
