@@ -23,7 +23,7 @@ esac
 tools/setup.sh --tests
 # shellcheck source=/dev/null # made by the set-up
 source "${CAFFE_PREFIX:-.caffe}/env.sh"
-shellcheck -x run_all.sh run_tests.sh tools/*.sh tools/run/*.sh tools/run/recipes/*.sh tools/caffe/*.sh bench/*.sh .ci/run
+shellcheck -x run_all.sh run_tests.sh search.sh tools/*.sh tools/run/*.sh tools/run/recipes/*.sh tools/caffe/*.sh bench/*.sh .ci/run
 ruff check --quiet .
 ruff format --quiet --check .
 mypy --no-error-summary
