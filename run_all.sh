@@ -25,7 +25,7 @@ REPORT=$W/report                            # the run as one page
 { # read to its end before it runs: an edit or a pull meanwhile does no harm
 
 if stage setup "What the run needs: Debian's packages, .venv, BVLC Caffe built from its source"; then
-    each_time tools/setup.sh
+    let_sudo_ask && each_time tools/setup.sh
 fi
 ready_caffe
 

@@ -84,7 +84,7 @@ if [[ -z $weights && ! -e $index ]]; then
     else
         weights=${DATA_DIR:-work/data}/VGG_ILSVRC_16_layers.caffemodel
         [[ -f $weights ]] || python -m data_prep.fetch vgg16 --tries 2 --timeout 20 --out "$weights" ||
-            die "put VGG_ILSVRC_16_layers.caffemodel to $(realpath -m "$weights"), or name your copy with --weights FILE"
+            die "put VGG_ILSVRC_16_layers.caffemodel to $(realpath -m "$weights"), or name your copy with --weights FILE; --network demo tries the page without"
     fi
 fi
 python -m eval.index "$folder" --network "$network" ${weights:+--weights "$weights"} --out "$index" "${making[@]}"

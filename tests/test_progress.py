@@ -65,6 +65,50 @@ def test_a_terminal_sees_a_bar_that_moves(tmp_path: Path) -> None:
     assert stop(process) == 143
 
 
+STEPS = """
+set -euo pipefail
+cd "$1"
+ln -sfn "$2/tools" tools
+for part in options stages steps; do source tools/run/$part.sh; done
+STAGES=(one) W=work DATA_DIR=data SOURCE=made first=0 last=0 dry_run=no force=no table=0 typed=()
+declare -A given_environment=()
+die() { echo "die: $*" >&2; exit 1; }
+mkdir -p work/.steps
+trap 'interrupted INT' INT
+stage one x && step makes "$W/a" by bash -c "$3"
+end_stage
+"""
+
+
+def on_a_terminal(folder: Path, command: str) -> tuple[subprocess.Popen, int]:
+    """A run whose terminal is ours, as a person's is, with one step; and the terminal's other end."""
+    ours, theirs = pty.openpty()
+    words = ["setsid", "--ctty", "--wait", "bash", "-c", STEPS, "-", folder, ROOT, command]
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    return process, ours
+
+
+def test_a_step_that_asks_the_terminal_is_not_stopped_for_ever(tmp_path: Path) -> None:
+    """As apt-get does, which sets the modes of the terminal that it reads from."""
+    process, ours = on_a_terminal(
+        tmp_path, "stty -echo 2>/dev/null || true; cat; [[ ! -t 0 ]] && touch work/a"
+    )
+    read_until(ours, lambda said: "one: done" in said)
+    assert process.wait(SECONDS) == 0
+
+
+def test_ctrl_c_ends_a_step_that_was_stopped(tmp_path: Path) -> None:
+    process, ours = on_a_terminal(tmp_path, "touch work/begun; kill -STOP $$; touch work/a")
+    deadline = time.monotonic() + SECONDS
+    while not (tmp_path / "work/begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.write(ours, b"\x03")
+    read_until(ours, lambda said: "stopped in stage one" in said)
+    assert process.wait(SECONDS) == 130
+
+
 def test_a_pipe_gets_its_lines_at_once(tmp_path: Path) -> None:
     """As nohup and docker logs do: while the program works, not when 4 KB are full."""
     ours, theirs = os.pipe()

@@ -13,6 +13,7 @@ Installs what the project needs on Debian 12 and is not there yet:
 Stopped at any moment, the same command goes on; two at once wait for each other.
 
   --tests  also what only the tests need, a browser among it
+  --ask    install nothing; only let sudo ask for the password, if packages are missing
 
 Environment: CAFFE_PREFIX  where Caffe goes (default .caffe)
              CAFFE_VENV    the virtual environment (default .venv)
@@ -77,7 +78,7 @@ install_packages() {
 # another apt at work is waited for; what it starts for good does not hold this script's locks
 apt_get() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 "$@" \
-        >/dev/null 8>&-
+        >/dev/null </dev/null 8>&-
 }
 
 # what a stop left unpacked and not configured, whoever began it: apt-get does nothing before that is finished
@@ -85,7 +86,7 @@ finish_interrupted_packages() {
     dpkg-query -W -f '${db:Status-Status}\n' | grep -E 'half|unpacked|triggers' >/dev/null ||
         [[ -n $(find /var/lib/dpkg/updates -name '[0-9]*' 2>/dev/null) ]] || return 0
     echo "setup: an installation of packages was interrupted: dpkg --configure -a, apt-get install --fix-broken"
-    as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 8>&- || true # may want what is not unpacked yet
+    as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 </dev/null 8>&- || true # may want what is not unpacked yet
     apt_get install --fix-broken --no-remove ||
         die "interrupted packages can't be finished; try: dpkg --configure -a && apt-get install --fix-broken, as root"
 }
@@ -140,14 +141,22 @@ make_venv() {
     end_turn
 }
 
-kinds=(run) tests=no build=no build_options=()
+kinds=(run) tests=no build=no ask=no build_options=()
 for option in "$@"; do
-    if [[ $option == --tests ]]; then tests=yes && kinds+=(test); else build_options+=("$option"); fi
+    case $option in
+        --tests) tests=yes && kinds+=(test) ;;
+        --ask) ask=yes ;;
+        *) build_options+=("$option") ;;
+    esac
 done
 status=0
 "$root/tools/caffe/build.sh" --check "${build_options[@]}" || status=$?
 ((status < 2)) || exit "$status" # options that can't be right
 [[ $status == 0 ]] || { build=yes && kinds+=(build); }
+if [[ $ask == yes ]]; then # for a caller that runs this behind the terminal's back, where sudo can't ask
+    [[ $EUID -eq 0 || -z $(packages_missing "${kinds[@]}") ]] || sudo -v
+    exit
+fi
 install_packages "${kinds[@]}"
 make_venv
 [[ $build == no ]] || "$root/tools/caffe/build.sh" "${build_options[@]}"

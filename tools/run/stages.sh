@@ -79,10 +79,10 @@ each_time() {
     supervise "$@" || failed $?
 }
 
-# a process group of its own, so that Ctrl-C and kill reach all of a command; its leader waits for the command's end
+# no input and a process group of its own: one behind the terminal that asked it for anything would be stopped; so that Ctrl-C and kill reach all of a command; its leader waits for the command's end
 supervise() {
     set -m
-    { set +e; trap : INT TERM; "$@" 2>&1 | log | show; exit "${PIPESTATUS[0]}"; } &
+    { set +e; trap : INT TERM; "$@" 2>&1 | log | show; exit "${PIPESTATUS[0]}"; } </dev/null &
     job=$!
     set +m
     local status=0
@@ -111,6 +111,7 @@ interrupted() { # SIGNAL
     trap '' INT TERM HUP
     if [[ -n $job ]]; then
         kill -s "$1" -- "-$job" 2>/dev/null || true
+        kill -s CONT -- "-$job" 2>/dev/null || true # a stopped one takes no other signal
         wait "$job" 2>/dev/null || true
     fi
     echo "run_all: stopped in stage ${stage_name:-none}; the same command goes on from there" >&2

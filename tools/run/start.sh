@@ -83,6 +83,9 @@ check_batch() { # all GPUs take as many pictures: said here, not after hours by 
     fi
 }
 
+# set-up runs behind the terminal, where sudo could not ask for a password
+let_sudo_ask() { [[ $dry_run == yes || $EUID -eq 0 || ! -t 0 ]] || tools/setup.sh --ask; }
+
 # ready_caffe: its programs in reach, and GPUS: 0,1 or none. Caffe itself is asked, it knows what it was built for
 ready_caffe() {
     local problem

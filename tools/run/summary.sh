@@ -5,9 +5,11 @@ summary() {
     [[ $dry_run == no && $last -eq $((${#STAGES[@]} - 1)) ]] || return 0
     ruled "Results, after $(elapsed $SECONDS)"
     python -m eval.tables --summary "$W" \
-        --next "Next: search these pictures, ./search.sh $(quoted "$DATABASE"); other settings, README.md, 'Things to try'"
+        --next "Next: search these pictures, ./search.sh $(quoted "$DATABASE")$(search_options); other settings, README.md, 'Things to try'"
     aside_in_words
 }
+
+search_options() { [[ $NETWORK != demo ]] || echo " --network demo"; } # no download of VGG16 for the demo's sake
 
 aside_in_words() {
     [[ -d $W/aside ]] || return 0
