@@ -190,7 +190,7 @@ def written_beside(path: Path, *, one_of_many: bool = False) -> Iterator[Path]:
     looks at their ends when it goes on.
     Raises OSError, with the file's name where the system left it out (a full disk).
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(errno.EINVAL, "It is no file that could be replaced", str(path))  # a device, say
     part = path.with_name(f".{path.name}{PART}")
     if len(os.fsencode(part.name)) > LONGEST_NAME:

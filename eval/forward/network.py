@@ -23,8 +23,8 @@ from tools.program import written_beside
 # No weight has this value: where it is left after loading, the caffemodel had nothing.
 UNSET = np.float32(-1.5e38)
 INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
-MOST_TIMES_SIDE = 12
-"""How much longer than Network.max_side a narrow picture may become where its shorter side is enlarged."""
+MOST_PIXELS = 4_000_000
+"""Of a picture as it goes in, at 2.5 kB a pixel in VGG16 up to pool5; 4000 x 3 would be enlarged beyond."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def scaled_size(part: Part, max_side: int, min_side: int) -> tuple[int, int]:
     height, width = part.pixels.shape[:2]
     scale = min(1.0, max_side / max(part.whole))
     scale = max(scale, min_side / min(height, width)) if min(height, width) * scale < min_side else scale
-    if max(height, width) * scale > MOST_TIMES_SIDE * max(max_side, min_side):
+    if height * scale * width * scale > max(MOST_PIXELS, max_side**2):
         raise ValueError(f"{width} x {height} pixels are too narrow a picture")
     return max(1, round(height * scale)), max(1, round(width * scale))
 
