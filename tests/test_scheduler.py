@@ -159,66 +159,11 @@ def test_the_same_features(made: Path, features: Path, scheduler: str) -> None:
     assert np.ptp(contents(features)["database/fc6"][1]) > 1
 
 
-def readers(pipe: Path) -> list[int]:
-    """Processes that have the pipe open."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if place.stat().st_ino == pipe.stat().st_ino and int(place.parts[2]) != os.getpid():
-                found.append(int(place.parts[2]))
-        except OSError:
-            continue
-    return found
-
-
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def into_pipe(path: Path, linked: bool) -> bytes:
-    """Put a pipe in a picture's place, which holds up who reads it; what the picture was."""
-    data = path.read_bytes()
-    path.unlink()
-    pipe = path.with_name(f".{path.name}.pipe") if linked else path
-    os.mkfifo(pipe)
-    if linked:
-        path.symlink_to(pipe.name)
-    return data
-
-
-@pytest.mark.parametrize(
-    ("program", "which"),
-    [("check_images", lambda reader: reader), ("extract", parent_of), ("extract", lambda reader: reader)],
-    ids=["check_images", "extract", "extract, the process that holds the network"],
-)
-def test_a_worker_killed_in_the_middle(made, features, work, scheduler, program, which) -> None:
-    """Who reads the pipe at first is killed; to another, that comes to read it too, the picture is given."""
-    slow = work / "good" / "b" / "p 11.jpg"
-    data = into_pipe(slow, linked=program == "check_images")
-    words = LOOK if program == "check_images" else extract(work / "good", work / "f.h5")
-    process = start(work if program == "check_images" else made, *words, "--scheduler", scheduler)
-    with slow.open("wb") as pipe:  # waits for a reader
-        (reader,) = readers(slow)
-        os.kill(which(reader), signal.SIGKILL)
-        wait_until(lambda: readers(slow) not in ([], [reader]))
-        wait_until(lambda: reader not in readers(slow))
-        pipe.write(data)
-    said = ended(process)
-    if program == "check_images":
-        assert re.fullmatch(r"(checking: .*\n)+", said)
-    else:
-        assert re.fullmatch(r"(extracting: .*\n)+", said)
-        one, other = contents(work / "f.h5"), contents(features)
-        # the pictures' sizes and times, of which a pipe has others
-        assert one.pop("stamps/database") != other.pop("stamps/database")
-        assert one == other
 
 
 def test_a_worker_killed_among_augmented_copies(made: Path, work: Path, tmp_path: Path) -> None:
@@ -232,30 +177,6 @@ def test_a_worker_killed_among_augmented_copies(made: Path, work: Path, tmp_path
         assert re.fullmatch(r"(augmenting: .*\n)+", ended(process))
     ended(plain)
     assert_same_tree(other / "good", work / "good")
-
-
-def test_ctrl_c_ends_the_run_and_its_work(work: Path, scheduler: str) -> None:
-    slow = work / "good" / "a" / "p 00.jpg"
-    into_pipe(slow, linked=True)
-    process = start(work, *LOOK, "--scheduler", scheduler)
-    with slow.open("wb"):  # waits for a reader
-        process.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        assert ended(process, 130) == "check_images: interrupted\n"
-        assert time.monotonic() - began < 5
-    with Client(scheduler, set_as_default=False) as client:
-        wait_until(lambda: not any(client.processing().values()))
-    assert not (work / "good_check.csv").exists()
-
-
-def test_ctrl_c_ends_an_extraction(made: Path, work: Path, scheduler: str) -> None:
-    slow = work / "good" / "b" / "p 39.jpg"
-    data = into_pipe(slow, linked=False)
-    process = start(made, *extract(work / "good", work / "f.h5"), "--scheduler", scheduler)
-    with slow.open("wb") as pipe:
-        process.send_signal(signal.SIGINT)
-        assert ended(process, 130) == "extract: interrupted; the same command goes on where it was\n"
-        pipe.write(data)
 
 
 def test_what_caffe_says_comes_back_and_no_worker_dies_of_it(made: Path, work: Path, scheduler: str) -> None:
@@ -395,27 +316,6 @@ def test_work_that_kills_every_worker() -> None:
         executor_at(cluster.scheduler_address, []) as executor,
     ):
         executor.submit(os._exit, 1).result()
-
-
-def test_a_scheduler_that_goes_away(work: Path, tmp_path: Path) -> None:
-    slow = work / "good" / "a" / "p 00.jpg"
-    into_pipe(slow, linked=True)
-    file = tmp_path / "scheduler.json"
-    words = ("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file)
-    with start(tmp_path, "dask", *words) as scheduler:
-        wait_until(file.exists)
-        address = re.search(r"tcp://[\d.:]+", file.read_text())[0]
-        with worker_of(ROOT, address) as worker:
-            with Client(address, set_as_default=False) as client:
-                client.wait_for_workers(1, timeout=20)
-            process = start(work, *LOOK, "--scheduler", address)
-            with slow.open("wb"):
-                scheduler.kill()
-                said = ended(process, 1)
-                assert said == f"check_images: {address}: the scheduler was stopped or restarted\n"
-            worker.kill()
-            worker.communicate()
-        scheduler.communicate()
 
 
 def test_any_executor_will_do() -> None:
