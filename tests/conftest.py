@@ -22,6 +22,7 @@ settings.load_profile("daily")
 
 # What a shell starts in the background ignores Ctrl-C, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup starts, a terminal that closes
 
 
 @pytest.fixture(scope="session")
