@@ -117,8 +117,11 @@ def test_a_pipe_gets_its_lines_at_once(tmp_path: Path) -> None:
     said = read_until(ours, lambda said: bool(re.search(rf"^{COUNT}$", said, re.MULTILINE)))
     assert process.poll() is None
     assert "\r" not in said and "\033" not in said and "━" not in said
-    log = (tmp_path / "work/logs/data.log").read_text()
-    assert re.search(rf"^{COUNT}$", log, re.MULTILINE)
+    deadline = time.monotonic() + SECONDS
+    log = tmp_path / "work/logs/data.log"
+    while not re.search(rf"^{COUNT}$", log.read_text(), re.MULTILINE):  # tee serves the log last
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
     assert stop(process) == 143
 
 
