@@ -8,6 +8,7 @@ usage() {
 Usage: ./run_tests.sh [--caffe] [pytest arguments]
 
 Installs what is missing, lints, checks types, runs every test in tests/. With arguments, pytest gets them.
+One process a core, at most 4; -n 0 runs them in one, as --pdb needs it.
   --caffe  also build Caffe's own tests and run those for the CPU (1162)
 OXFORD_SAMPLE=DIR names a folder with jpg/ and gt/ of Oxford5k photographs; tests on them skip without it.
 Example: ./run_tests.sh -k split
@@ -29,4 +30,4 @@ ruff format --quiet --check .
 mypy --no-error-summary
 find tools eval \( -name '*.cpp' -o -name '*.hpp' -o -name '*.cu' \) -print0 | xargs -0 clang-format --dry-run -Werror
 [[ $caffe == no ]] || tools/caffe/build.sh --test
-python -m pytest -c tests/pytest.ini --rootdir . "$@"
+python -m pytest -c tests/pytest.ini --rootdir . --numprocesses auto --maxprocesses 4 --dist loadfile "$@"

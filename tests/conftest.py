@@ -1,5 +1,6 @@
 """Real input: Oxford's photographs, and VGG16's convolutions as trained on ImageNet, where they are."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -44,15 +45,19 @@ def vgg16_trunk() -> Path:
     given = os.environ.get("VGG16_TRUNK")
     trunk = Path(given) if given else ROOT / "work" / "tests" / "vgg16_trunk.npz"
     script = SHARED / "tools" / "vgg16_trunk.py"
-    if not trunk.is_file() and (given or not script.is_file()):
+    if trunk.is_file():
+        return trunk
+    if given or not script.is_file():
         pytest.skip("VGG16's convolutions are not there (VGG16_TRUNK)")
-    if not trunk.is_file():
-        _make_trunk(script, trunk)
+    trunk.parent.mkdir(parents=True, exist_ok=True)
+    with trunk.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        if not trunk.is_file():
+            _make_trunk(script, trunk)
     return trunk
 
 
 def _make_trunk(script: Path, trunk: Path) -> None:
-    trunk.parent.mkdir(parents=True, exist_ok=True)
     place = trunk.with_name("onnx-venv")
     venv.create(place, with_pip=True, clear=True)
     python, part = place / "bin" / "python", trunk.with_name("part.npz")

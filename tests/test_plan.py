@@ -37,6 +37,7 @@ def settings(work: Path, pictures: Path, **more: object) -> dict[str, str]:
         "DIMS": "128 none",
         "MAX_SIDE": 160,
         "LEARN_SAMPLE": 10,
+        "MOP_STEP": 32,
     }
     return {name: str(value) for name, value in (values | more).items()}
 

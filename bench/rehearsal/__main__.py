@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -49,6 +50,8 @@ class Measured:
 
     stage: str
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of all its processes: what other work on the machine does not lengthen."""
     peak_bytes: int = 0
     disk_bytes: int = 0
     """What work folder and data take on the disk after it."""
@@ -118,7 +121,7 @@ def rehearse(place: Place, scale: Scale, stop: bool) -> int:
     plan["data"] = plan_of((place.work / "plan.txt").read_text())["data"]
     page = table(done, plan)
     if scale.side != 224:
-        page += f"The plan is for VGG16's input of 224; the network's here is {scale.side}.\n"
+        page += f"The network's input here is {scale.side}, not VGG16's 224: less to compute and to keep.\n"
     write_text(place.work / "rehearsal.md", page)
     print(page)
     return 0
@@ -176,7 +179,7 @@ def scaled_settings(scale: Scale) -> dict[str, int | str]:
         "BASE_LR": "1e-6",  # of random weights nothing is learnt, but they must stay finite
         "MAX_SIDE": scale.of(1024, 320),
         "LEARN_SAMPLE": scale.of(500, 60),
-        "MOP_STEP": 32 if scale.share == 1 else 64,  # a quarter of the windows
+        "MOP_STEP": 32 if scale.share == 1 else 64,
         "MOP_CENTRES": scale.of(100, 20),
         "MOP_WINDOW_DIMS": scale.of(500, 32),
         "MOP_OUTPUT_DIMS": scale.of(4096, 40),
@@ -258,7 +261,7 @@ def start_stage(
     place: Place, stage: str, measured: Measured, stop_after: float | None, stop_by: signal.Signals
 ) -> int:
     """Start a stage once and watch it, with a signal after so many seconds, if any."""
-    began = time.monotonic()
+    began, used = time.monotonic(), used_by_children()
     process = subprocess.Popen(
         command(place, "--only", stage), cwd=place.checkout, env=environment(place), start_new_session=True
     )
@@ -275,7 +278,14 @@ def start_stage(
         process.wait()
         raise
     measured.seconds += time.monotonic() - began
+    measured.cpu_seconds += used_by_children() - used
     return process.returncode
+
+
+def used_by_children() -> float:
+    """CPU seconds of this process's children that have ended, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def session_of(leader: int) -> Iterator[int]:
@@ -322,8 +332,8 @@ def plan_of(text: str) -> dict[str, Planned]:
 def table(done: Sequence[Measured], plan: dict[str, Planned]) -> str:
     """The rehearsal as Markdown; figures beyond FACTOR are marked."""
     lines = [
-        "| stage | minutes | planned | peak memory, MB | disk added, GB | planned | stopped by |",
-        "|---|---|---|---|---|---|---|",
+        "| stage | minutes | planned | CPU minutes | memory, MB | disk added, GB | planned | stopped by |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     before = 0
     for each in done:
@@ -332,12 +342,13 @@ def table(done: Sequence[Measured], plan: dict[str, Planned]) -> str:
         time_cells = in_table(each.seconds, planned.seconds if planned else None, LEAST_SECONDS, 60)
         gigabytes = in_table(added, planned.bytes if planned else None, LEAST_BYTES, 1e9)
         lines.append(
-            f"| {each.stage} | {time_cells} | {each.peak_bytes / 1e6:,.0f} | {gigabytes} "
-            f"| {', '.join(each.stops) or '-'} |"
+            f"| {each.stage} | {time_cells} | {each.cpu_seconds / 60:.2f} | {each.peak_bytes / 1e6:,.0f} "
+            f"| {gigabytes} | {', '.join(each.stops) or '-'} |"
         )
     minutes = sum(each.seconds for each in done) / 60
     highest = max((each.peak_bytes for each in done), default=0) / 1e6
-    lines.append(f"| all | {minutes:.1f} | | {highest:,.0f} | {before / 1e9:.2f} | | |")
+    used = sum(each.cpu_seconds for each in done) / 60
+    lines.append(f"| all | {minutes:.1f} | | {used:.1f} | {highest:,.0f} | {before / 1e9:.2f} | | |")
     lines.append(f"\n(!) more than {FACTOR} times the plan, or the plan more than {FACTOR} times that.\n")
     return "\n".join(lines)
 

@@ -9,7 +9,9 @@ known and not guessed.
 import argparse
 import json
 import os
+import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ FORWARD, TRAIN, MAP = 0.058, 0.191, 0.86
 DEMO_SPEED = 60  # the demo's network, in VGG16's
 CHECK_RATE, KEEP_RATE, LMDB_RATE = 505, 24, 425  # pictures a second; Keras', one process
 OPENCV_FASTER = 10
-MOP_WINDOWS = 25 + 49 + 1  # forward passes a picture of MOP-CNN's two window sizes, about
+MOP_SIDES, MOP_IMAGE = (128, 64), 256  # of MOP-CNN's windows, in a picture of 256 x 256
 
 PUBLISHED = {  # pictures and bytes of what is downloaded
     "DATABASE": (5_063, 1_980_000_000),
@@ -86,6 +88,15 @@ def pictures_of(settings: dict[str, str], name: str) -> Pictures:
     return Pictures(0, 0, 0, False)
 
 
+def speed_of(network: str) -> float:
+    """A network's forward pass in VGG16's: for VGG16's own layers the input's area decides."""
+    if network == "demo":
+        return DEMO_SPEED
+    deploy = Path(__file__).resolve().parents[2] / "prototxt" / network / "deploy.prototxt"
+    shape = re.search(r"dim: 3 dim: (\d+) dim: (\d+)", deploy.read_text()) if deploy.is_file() else None
+    return 224 * 224 / (int(shape[1]) * int(shape[2])) if shape else 1.0
+
+
 def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     """Sections 4 and 5, from the check to the trained network."""
     work = Path(settings["W"])
@@ -119,7 +130,7 @@ def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     kept = int(settings["KEEP_SNAPSHOTS"])
     steps = int(settings["MAX_ITER"] or (50_000 if settings["NETWORK"] == "vgg16" else 1_000))
     batch = int(settings["EFFECTIVE_BATCH"] or (64 if settings["NETWORK"] == "vgg16" else 32))
-    speed = DEMO_SPEED if settings["NETWORK"] == "demo" else 1
+    speed = speed_of(settings["NETWORK"])
     yield Need(
         "finetune",
         weights * (2 * (kept + 1) + 1),
@@ -133,7 +144,7 @@ def search_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     faster = MEASURED_CORES / cores
     searched = pictures_of(settings, "DATABASE")
     on_cpu = settings["GPUS"] == "none"
-    speed = DEMO_SPEED if settings["NETWORK"] == "demo" else 1
+    speed = speed_of(settings["NETWORK"])
     dimensions = 4096 if settings["NETWORK"] == "vgg16" else 256
     layers = len(settings["LAYERS"].split())
     models = 1 if settings["TABLE"] in ("1", "3") else 2
@@ -148,7 +159,8 @@ def search_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     if settings["TABLE"] in ("0", "3"):
         area = (int(settings["MAX_SIDE"] or 1024) / 1024) ** 2
         maps = searched.count * MAP * area / (1 if settings["NETWORK"] == "vgg16" else 4)
-        mop = (searched.count + int(settings["LEARN_SAMPLE"])) * MOP_WINDOWS * FORWARD / speed
+        passes = 1 + sum(((MOP_IMAGE - side) // int(settings["MOP_STEP"]) + 1) ** 2 for side in MOP_SIDES)
+        mop = (searched.count + int(settings["LEARN_SAMPLE"])) * passes * FORWARD / speed
         yield Need(
             "representations",
             searched.count * 11 * 4 * 512 * 3 + int(settings["LEARN_SAMPLE"]) * 512 * 768 * 4 * area,
@@ -246,6 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the plan for programs")
     options = parser.parse_args(argv)
     settings = dict(setting.partition("=")[::2] for setting in options.settings)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
     cores = len(os.sched_getaffinity(0))
     found = needs(settings, cores)
     lacking = {place: total for place, total in by_disk(found, settings).items() if total > _free(place)}
