@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("data_prep", "eval", "tools", "bench")
 PEERS = ROOT / "bench" / "peers"  # run by a Python with PyTorch
-PARTS = {"tools.run.plan"}  # of run_all.sh, which hands over its settings
+PARTS = {"tools.run.nearest", "tools.run.plan"}  # of run_all.sh, which hands over its settings
 CASES = (
     *("help", "help into head", "none", "unknown", "interrupted", "terminated", "head"),
     *("full output", "full disk", "failing", "no input"),

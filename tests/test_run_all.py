@@ -71,13 +71,16 @@ def test_from_to_and_only_choose_stages() -> None:
     ("options", "status", "sentence"),
     [
         (["--fram"], 2, "unknown option --fram"),
-        (["--from", "nowhere"], 2, "there is no stage nowhere"),
+        (["--tabel", "1"], 2, "unknown option --tabel (did you mean --table?)"),
+        (["--from", "nowhere"], 2, "there is no stage nowhere; stages: setup data"),
+        (["--only", "lmbd"], 2, "there is no stage lmbd (did you mean lmdb?); stages: setup data"),
         (["--from"], 2, "--from needs a value"),
         (["--from", "score", "--to", "data"], 2, "--from score comes after --to data"),
         (["--table", "7"], 2, "--table takes"),
         (["--variants", "--table", "3"], 2, "--variants fine-tunes, which --table 3 leaves out"),
         (["--gpu", "a,b"], 2, "--gpu takes numbers such as 0,1"),
-        (["--profile", "nothing"], 1, "there is no profile nothing"),
+        (["--profile", "nothing"], 1, "there is no profile nothing; shipped: article"),
+        (["--profile", "Artcle"], 1, "there is no profile Artcle (did you mean article?); shipped: article"),
     ],
 )
 def test_wrong_options_are_one_sentence(options: list[str], status: int, sentence: str) -> None:
@@ -109,7 +112,9 @@ def test_variants_need_the_article_s_own_mode(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("NUM_WANTD=9\n", ":1: no setting is called NUM_WANTD"),
+        ("NUM_WANTD=9\n", ":1: no setting is called NUM_WANTD (did you mean NUM_WANTED?)"),
+        ("num_wanted=9\n", ":1: no setting is called num_wanted (did you mean NUM_WANTED?)"),
+        ("XQZ=9\n", ":1: no setting is called XQZ; there are: AS_PUBLISHED AUGMENT_ENGINE"),
         ("# a comment\nrm -rf x\n", ":2: expected NAME=value"),
         ("NUM_WANTED=$(touch made)\n", ":1: expected NAME=value"),
         ("NUM_WANTED=$OTHER\n", ":1: $OTHER names a setting that there is not"),
@@ -122,7 +127,12 @@ def test_variants_need_the_article_s_own_mode(tmp_path: Path) -> None:
         ("NETWORK=vgg19\n", ":1: NETWORK is one of: demo vgg16, not 'vgg19'"),
         ("DIMS='128 fulll'\n", ":1: DIMS is dimensions such as '128 full none', not '128 fulll'"),
         ("BASE_LR=fast\n", ":1: BASE_LR is a learning rate such as 0.001, not 'fast'"),
-        ("LAYERS='fc6 fc9'\n", "the network vgg16 has no layer fc9; it has: data conv1_1"),
+        ("LAYERS='fc6 x9'\n", "the network vgg16 has no layer x9; it has: data conv1_1"),
+        ("LAYERS=fc9\n", "the network vgg16 has no layer fc9 (did you mean fc6 or fc7 or fc8?); it has"),
+        (
+            "MAP_LAYERS='poool5 c7'\n",
+            "no layer poool5 (did you mean pool5?), no layer c7 (did you mean fc7?)",
+        ),
         ("DATABASE=`touch made`\n", ":1: expected NAME=value"),
         ("DATABASE=a b\n", ":1: expected NAME=value"),
         ('DATABASE=~/"a b"\n', ":1: expected NAME=value"),
@@ -210,7 +220,8 @@ def test_everything_wrong_is_said_at_once_and_in_the_dry_run_too(tmp_path: Path)
             f"TRAIN_PICTURES: there is no folder {tmp_path}/none",
             "DATABASE: there is no folder $HOME",
             f"GROUND_TRUTH: {tmp_path}/gt lacks x_1_junk.txt",
-            f"WEIGHTS: there is no file {tmp_path}/w.caffemodel",
+            f"WEIGHTS: there is no file {tmp_path}/w.caffemodel; to download VGG16's (553 MB): tools/setup.sh",
+            f"-m data_prep.fetch vgg16 --out {tmp_path}/w.caffemodel",
         ):
             assert any(words in line for line in said), words
 

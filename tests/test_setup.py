@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -180,7 +181,7 @@ def test_an_environment_that_it_did_not_make_stays_as_it_is(setup) -> None:
 
 APT = r"""#!/usr/bin/env python3
 # apt-get, dpkg, dpkg-query and sudo as far as set-up uses them; their state is a file
-import json, os, sys
+import json, os, sys, time
 name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
 place = os.environ["APT_STATE"]
 state = json.load(open(place))
@@ -205,6 +206,9 @@ elif "install" in words:
         print("E: dpkg was interrupted", file=sys.stderr)
         sys.exit(100)
     status = 0
+    print("Get:1 one [1 kB]\ndlstatus:1:20.5:Retrieving file 1 of 1", flush=True)
+    time.sleep(2.5 if state.get("slow") else 0)
+    print("pmstatus:one:61.2:Unpacking one (amd64)\nSetting up one", flush=True)
     state["packages"].update({one: "installed" for one in words[words.index("install") + 1:]})
 else:
     status = 100 if state["offline"] else 0
@@ -247,10 +251,12 @@ def run_apt(
 
 
 def test_only_what_is_missing_is_installed(apt) -> None:
-    done, state = run_apt(apt, {"two": "installed"})
+    done, state = run_apt(apt, {"two": "installed"}, slow=True)
     assert done.returncode == 0, done.stderr
     assert [call.rpartition(" install ")[2] for call in state["calls"]][1:] == ["one"]
-    assert "installing 1 Debian packages: one" in done.stdout
+    said = done.stdout.splitlines()
+    assert said[0] == "setup: installing 1 Debian packages, which takes some minutes: one"
+    assert len(said) == 3 and re.fullmatch(r"installing packages, %: 61/100, \d+ s, by apt-get", said[1])
 
 
 @pytest.mark.parametrize("wants", [False, True])

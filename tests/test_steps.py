@@ -157,6 +157,13 @@ def test_a_missing_input_is_a_sentence(tmp_path: Path) -> None:
     assert done.stderr.strip() == said
 
 
+def test_what_an_earlier_stage_makes_is_named_with_the_way_to_it(tmp_path: Path) -> None:
+    done = run(script(tmp_path, 'stage one "x" && step makes "$W/a" from "$W/before" by touch "$W/a"'))
+    assert done.returncode == 1
+    said = "die: stage one needs work/before, which an earlier stage makes: without --from and --only "
+    assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == 1
+
+
 SLOW = """
 stage one "x" && step makes "$W/a" from in by bash -c '
     mkdir -p work/a; echo "found: $(ls work/a)" >>seen; touch work/a/half

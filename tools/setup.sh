@@ -68,7 +68,7 @@ install_packages() {
         die "these Debian packages are missing and need root to install: ${missing[*]}. Ask for them, or use the container: README.md, 'In a container'."
     fi
     take_turn
-    echo "setup: installing ${#missing[@]} Debian packages: ${missing[*]}"
+    echo "setup: installing ${#missing[@]} Debian packages, which takes some minutes: ${missing[*]}"
     apt_get update || die "apt-get update failed: is there a network, and are the mirrors in /etc/apt right?"
     finish_interrupted_packages
     apt_get install "${missing[@]}" || die "apt-get could not install these Debian packages: ${missing[*]}"
@@ -77,8 +77,25 @@ install_packages() {
 
 # another apt at work is waited for; what it starts for good does not hold this script's locks
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 "$@" \
-        >/dev/null </dev/null 8>&-
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 \
+        -o APT::Status-Fd=1 "$@" > >(show_apt) </dev/null 8>&-
+}
+
+# apt's own lines of how far it is, as our programs' lines of progress: seldom, or often where they become one bar
+show_apt() {
+    local kind percent what begun=$SECONDS said=$SECONDS pause=2
+    [[ -z ${PROGRESS_LIVE:-} ]] || pause=1
+    while IFS=: read -r kind _ percent _; do
+        case $kind in
+            dlstatus) what="downloading packages, %" ;;
+            pmstatus) what="installing packages, %" ;;
+            *) continue ;;
+        esac
+        ((SECONDS - said >= pause)) || continue
+        echo "$what: ${percent%%.*}/100, $((SECONDS - begun)) s, by apt-get"
+        said=$SECONDS
+        [[ -n ${PROGRESS_LIVE:-} ]] || ((pause >= 15)) || pause=$((2 * pause))
+    done
 }
 
 # what a stop left unpacked and not configured, whoever began it: apt-get does nothing before that is finished
@@ -125,7 +142,7 @@ make_venv() {
     if venv_serves; then return 0; fi
     take_turn
     if venv_serves; then return 0; fi
-    echo "setup: making the virtual environment"
+    echo "setup: making the virtual environment: pip downloads some 200 MB, which takes a minute or two"
     if ! begin_venv; then
         others_in_venv -exec rm -rf {} +
         /usr/bin/python3 -m venv "$venv"
@@ -159,5 +176,8 @@ if [[ $ask == yes ]]; then # for a caller that runs this behind the terminal's b
 fi
 install_packages "${kinds[@]}"
 make_venv
-[[ $build == no ]] || "$root/tools/caffe/build.sh" "${build_options[@]}"
+if [[ $build == yes ]]; then
+    echo "setup: Caffe is made from its source: compiling takes 3 minutes on two idle cores, for GPUs much longer"
+    "$root/tools/caffe/build.sh" "${build_options[@]}"
+fi
 echo "setup: ready"

@@ -30,11 +30,12 @@ check_environment() { # every program would say so, and go on with all cores
 }
 
 check_layers() {
-    local layer deploy=prototxt/$NETWORK/deploy.prototxt
+    local layer lacking="" there
+    mapfile -t there < <(blobs_of "prototxt/$NETWORK/deploy.prototxt")
     for layer in $LAYERS $MAP_LAYERS; do
-        blobs_of "$deploy" | grep -qxF -- "$layer" ||
-            problem "LAYERS or MAP_LAYERS: the network $NETWORK has no layer $layer; it has: $(blobs_of "$deploy" | paste -sd' ')"
+        [[ " ${there[*]} " == *" $layer "* ]] || lacking+=", no layer $layer$(meant "$layer" "${there[@]}")"
     done
+    [[ -z $lacking ]] || problem "LAYERS or MAP_LAYERS: the network $NETWORK has${lacking#,}; it has: ${there[*]}"
 }
 
 check_sizes() { # training cuts its pictures out of those in the LMDB
@@ -67,9 +68,11 @@ check_own_data() {
     fi
     if [[ -d $GROUND_TRUTH ]]; then check_ground_truth; fi
     if [[ -z $WEIGHTS ]]; then
-        problem "WEIGHTS is not set: the pre-trained caffemodel of $NETWORK (python -m data_prep.fetch vgg16 gets VGG16's)"
+        problem "WEIGHTS is not set: the pre-trained caffemodel of $NETWORK$(how_to_fetch "$DATA_DIR/VGG_ILSVRC_16_layers.caffemodel")"
     elif [[ ! -f $WEIGHTS ]]; then
-        problem "WEIGHTS: there is no file $WEIGHTS"
+        problem "WEIGHTS: there is no file $WEIGHTS$(how_to_fetch "$WEIGHTS")"
+    elif [[ ! -r $WEIGHTS ]]; then
+        problem "WEIGHTS: $WEIGHTS can't be read"
     fi
     if [[ $MEAN == "$W"/pretraining/* && ! -f $MEAN ]]; then
         problem "MEAN is not set: the mean file of what the weights of $NETWORK were trained on" \
@@ -77,6 +80,13 @@ check_own_data() {
     elif [[ $MEAN == */* || $MEAN == *.binaryproto ]] && [[ ! -f $MEAN && $MEAN != "$W"/* ]]; then
         problem "MEAN: there is no file $MEAN"
     fi
+}
+
+# how_to_fetch FILE: the commands that download a network's weights to it, where they are published
+how_to_fetch() {
+    [[ $NETWORK == vgg16 ]] || return 0
+    echo "; to download VGG16's (553 MB):" \
+        "tools/setup.sh && $(quoted "${CAFFE_VENV:-.venv}/bin/python" -m data_prep.fetch vgg16 --out "$1")"
 }
 
 check_ground_truth() {

@@ -39,6 +39,11 @@ misused() {
     exit 2
 }
 
+# meant WORD NAME...: " (did you mean NAME?)" where one of the names is like the word
+meant() { python3 tools/run/nearest.py "$@" 2>/dev/null || true; }
+
+options_there_are() { usage | grep -oE -- '--[a-z-]+' | sort -u; }
+
 # index_of STAGE: its place in STAGES
 index_of() {
     local i
@@ -89,7 +94,7 @@ read_options() {
                 [[ $value == [123] ]] || misused "--table takes 1, 2 or 3, not $value"
                 table=$value
                 ;;
-            --from | --to | --only) place=$(index_of "$value") || misused "there is no stage $value; stages: ${STAGES[*]}" ;;&
+            --from | --to | --only) place=$(index_of "$value") || misused "there is no stage $value$(meant "$value" "${STAGES[@]}"); stages: ${STAGES[*]}" ;;&
             --from) first=$place ;;
             --to) last=$place ;;
             --only) first=$place last=$place ;;
@@ -100,7 +105,7 @@ read_options() {
             --force) force=yes ;;
             --take-over) take_over=yes ;;
             -h | --help) usage; exit ;;
-            *) misused "unknown option $option" ;;
+            *) misused "unknown option $option$(meant "$option" $(options_there_are))" ;;
         esac
         shift
     done

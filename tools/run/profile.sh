@@ -22,7 +22,7 @@ read_settings() {
         if ! unquoted "$value"; then
             problem "$1:$number: expected NAME=value, NAME=\"value\" or NAME='value', found: $line"
         elif [[ ! -v KIND_OF[$name] ]]; then
-            problem "$1:$number: no setting is called $name; there are: $(named_settings)"
+            problem "$1:$number: no setting is called $name$(near_setting "$name")"
         elif [[ $quote == "'" ]]; then
             take "$name" "$value" "$1:$number"
         elif expanded "$value"; then
@@ -33,7 +33,12 @@ read_settings() {
     done <"$1"
 }
 
-named_settings() { printf '%s\n' "${!KIND_OF[@]}" | sort | paste -sd' '; }
+# near_setting NAME: the one that was meant, or all that there are
+near_setting() {
+    local near
+    near=$(meant "$1" "${!KIND_OF[@]}")
+    echo "${near:-; there are: $(printf '%s\n' "${!KIND_OF[@]}" | sort | paste -sd' ')}"
+}
 
 # unquoted TEXT: sets value, and quote to what it stood in; false where a comment is all that may follow and doesn't
 unquoted() {

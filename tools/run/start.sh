@@ -18,7 +18,7 @@ read_options "$@"
 
 profile_file=profiles/$profile
 [[ -f $profile_file ]] || profile_file=$(path_of "$profile")
-[[ -f $profile_file ]] || die "there is no profile $profile; shipped: $(cd profiles && echo *)"
+[[ -f $profile_file ]] || die "there is no profile $profile$(meant "$profile" $(cd profiles && echo *)); shipped: $(cd profiles && echo *)"
 [[ -n $work ]] && W=$(path_of "$work") || W=${WORK_DIR:-work}/$(basename -- "$profile_file")
 DATA_DIR=${DATA_DIR:-work/data}
 CAFFE_PREFIX=${CAFFE_PREFIX:-$PWD/.caffe}

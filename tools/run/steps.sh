@@ -169,6 +169,8 @@ identity_of() { # PATH: what a step noted of it or of a folder above it; else wh
         [[ $path == */?* ]] || break
         path=${path%/*}
     done
+    [[ -e $1 || $1 != "$W"/* ]] ||
+        die "stage $stage_name needs $1, which an earlier stage makes: without --from and --only this run makes what is missing and skips what is done"
     [[ -e $1 ]] || die "$1 does not exist: an earlier stage makes it, or a setting names it"
     remembered_contents "$1"
 }
