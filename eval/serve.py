@@ -54,6 +54,7 @@ class Settings:
     port: int | None
     """None: PORT, or the next one that is free."""
     browser: bool
+    check: bool
 
 
 def serve(settings: Settings) -> int:
@@ -61,6 +62,9 @@ def serve(settings: Settings) -> int:
 
     Raises ValueError or OSError for what can't be served.
     """
+    if settings.check:
+        _listen(Flask("eval.serve"), settings).close()
+        return 0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="search-")))
         indexes = []
@@ -159,6 +163,7 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         help=f"0: any that is free (default: {PORT}, or the next one that is free)",
     )
     add("--browser", action="store_true", help="open the page in a browser, where there is a display")
+    add("--check", action="store_true", help="only see whether the page can be served at --host and --port")
     options = parser.parse_args(argv)
     if options.weights and len(options.features) > 1:
         parser.error("--weights belongs to one features file")

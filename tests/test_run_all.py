@@ -220,7 +220,7 @@ def test_everything_wrong_is_said_at_once_and_in_the_dry_run_too(tmp_path: Path)
             f"TRAIN_PICTURES: there is no folder {tmp_path}/none",
             "DATABASE: there is no folder $HOME",
             f"GROUND_TRUTH: {tmp_path}/gt lacks x_1_junk.txt",
-            f"WEIGHTS: there is no file {tmp_path}/w.caffemodel; to download VGG16's (553 MB): tools/setup.sh",
+            f"WEIGHTS: there is no file {tmp_path}/w.caffemodel; to download VGG16's (553 MB): tools/",
             f"-m data_prep.fetch vgg16 --out {tmp_path}/w.caffemodel",
         ):
             assert any(words in line for line in said), words

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -20,11 +21,12 @@ from test_serve import as_file
 
 import eval.index
 from eval.search import making
-from eval.search.album import look_through
+from eval.search.album import ALSO_READ, look_through
 from eval.search.index_file import read_contents
 from eval.search.journal import Journal
 from eval.search.making import Making, take_in
 from eval.search.networks import RECIPES
+from tools.files.picture_names import FORMAT_OF_SUFFIX
 from tools.program import StopError
 
 pytest_plugins = ("small_run",)
@@ -428,9 +430,15 @@ def test_the_users_way(photographs: Path, vgg16_maps: Path, browser: Browser) ->
         ([".", "--weights", "none.caffemodel"], 1, "there are no weights none.caffemodel"),
         ([".", "--network", "vgg19"], 2, "vgg16 or demo, not vgg19"),
         ([".", "--port"], 2, "--port needs a value"),
-        ([".", "--colour"], 2, "unknown option --colour"),
+        ([".", "--colour"], 2, "unknown option --colour (see --help)"),
+        ([".", "--weigths", "x"], 2, "unknown option --weigths (did you mean --weights?)"),
+        ([".", "--port", "65536"], 2, "--port takes a number from 0 to 65535, not 65536"),
+        ([".", "--jobs", "0"], 2, "--jobs takes a number from 1 up, not 0"),
+        ([".", "--gpu", "x"], 2, "--gpu takes numbers such as 0,1, not x"),
+        ([".", "--index", "."], 1, "--index takes a file"),
         ([".", ".."], 2, "one folder"),
         ([".", "--network", "demo"], 1, "trained by ./run_all.sh"),
+        (["."], 1, "holds no photographs"),
     ],
 )
 def test_what_is_wrong_is_said_first(tmp_path: Path, words: list[str], status: int, sentence: str) -> None:
@@ -440,6 +448,75 @@ def test_what_is_wrong_is_said_first(tmp_path: Path, words: list[str], status: i
     )
     assert done.returncode == status and sentence in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def said_before_set_up(folder: Path, *words: object, **more: str) -> list[str]:
+    """What a search that can't be ends with, on a machine where set-up would fail."""
+    environment = shell(folder) | {"CAFFE_VENV": "/dev/null/venv"} | more
+    command = [ROOT / "search.sh", *map(str, words)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_all_that_is_wrong_is_said_at_once_and_before_set_up(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("x")
+    (tmp_path / "file").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        said = said_before_set_up(tmp_path, "a", "--index", "file/b.h5", "--port", port, "--weights", "file")
+    assert said == [
+        f"search: {tmp_path}/a holds no photographs (JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, PPM, GIF)",
+        f"search: the index can't be written to {tmp_path}/file/b.h5: "
+        "name another place, such as --index ~/b.h5",
+        f"search: {tmp_path}/file is empty or can't be read",
+        f"search: port {port} is in use: name another one with --port, or none",
+    ]
+
+
+def test_a_place_that_can_t_be_written_is_said_before_set_up(tmp_path: Path) -> None:
+    """/proc takes no files, whoever asks: as the folder beside a card's, or for a download."""
+    (tmp_path / "a.jpg").write_text("x")
+    said = said_before_set_up(tmp_path, ".", "--index", "/proc/new/a.h5", DATA_DIR="/proc/new")
+    assert [line.partition(":")[2].split("/proc")[0] for line in said] == [
+        " the index can't be written to ",
+        " VGG16's weights can't be downloaded to ",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [*sorted({*FORMAT_OF_SUFFIX} | ALSO_READ), ".JPG", ".txt", ".nef", ""])
+def test_the_shell_knows_what_the_index_takes(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    (tmp_path / "in" / "deeper" / f"a.b{suffix}").write_text("x")
+    (tmp_path / "in" / ".thumbnails").mkdir()
+    (tmp_path / "in" / ".thumbnails" / "a.jpg").write_text("x")
+    said = said_before_set_up(tmp_path, "in", "--weights", "none")
+    taken = suffix.lower() in {*FORMAT_OF_SUFFIX} | ALSO_READ
+    assert len(said) == (1 if taken else 2)
+
+
+@pytest.mark.usefixtures("set_up")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--host", "192.0.2.1"], "192.0.2.1:8000"),  # nobody's address (RFC 5737)
+        (["--gpu", "0"], "-gpu"),
+    ],
+)
+def test_what_only_programs_can_tell_is_said_before_the_index(
+    photographs: Path, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has GPUs")
+    (tmp_path / "weights").write_text("x")
+    done = subprocess.run(
+        [ROOT / "search.sh", photographs, "--weights", tmp_path / "weights", *words],
+        env=shell(tmp_path), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert sentence in done.stderr.splitlines()[-1] and "index:" not in done.stdout
 
 
 @pytest.mark.usefixtures("set_up")
