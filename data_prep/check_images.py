@@ -7,6 +7,7 @@ Every file is read and decoded once. Reported, one line a file with the reason, 
   empty       a file of zero bytes, or a class folder without a single good picture
   not-image   no picture format known
   truncated   the end of the data is missing
+  damaged     a JPEG whose decoder loses its place in the data: something in its middle is wrong or missing
   orientation the decoders show it one this way up and one that way
   channels    not three 8-bit channels: grey, palette, CMYK, alpha, 16 bits
   extension   the name promises another format than the data has, or none that Caffe's convert_imageset reads
@@ -16,9 +17,12 @@ How truncation is found: most decoders report that the data ended before the pic
 and then closed with an end marker, or that was decoded half and saved anew, passes every decoder; where its
 data ran out it shows flat grey of 128. So a picture whose last 8 rows or more are 128 (give or take 1) in all
 channels from edge to edge counts as truncated too. What this may miss: a cut that costs less than 8 rows, a
-progressive JPEG cut after its first pass and closed (it is blurred, not grey), fill colours other than grey,
-and damage in the middle of a JPEG, which shifts colours but ends well. A picture with an honest border of
-just this grey at its lower edge is reported wrongly.
+progressive JPEG cut between two of its passes and closed (it is blurred, not grey), and fill colours other
+than grey. A picture with an honest border of just this grey at its lower edge is reported wrongly.
+
+Damage is told by libjpeg's warnings. Bytes left over before the end are the commonest; one or two of them, or
+any number that are all the same, are passed over, as cameras fill up their files so. What changes colours
+alone, as two of three single bits do, ends without a warning.
 
 --fix saves what can be saved by encoding it anew: three channels (alpha over white, unless nothing would be
 seen then), upright, the format of its extension (.jpg is appended to a name without a picture's extension).
@@ -54,7 +58,7 @@ from itertools import tee
 from pathlib import Path
 
 from data_prep.check.finding import NO_PICTURE, Finding
-from data_prep.check.mend import cannot, looked_at, right_name
+from data_prep.check.mend import cannot, crashed, looked_at, right_name
 from data_prep.check.readers import CAFFE, caffe_program
 from data_prep.check.report import Memory, remembered, write_report
 from data_prep.classes.folders import add_from_option, begin_from
@@ -84,7 +88,9 @@ def check_folder(
     names, same_names = tee(files_below(folder))
     with (
         Memory(folder) as memory,
-        closing(map_ordered(look, names, jobs=jobs, what="checking", executor=executor)) as looks,
+        closing(
+            map_ordered(look, names, jobs=jobs, what="checking", executor=executor, died=crashed)
+        ) as looks,
     ):
         for bad, name in zip(looks, same_names, strict=False):
             if bad is not None and os.path.isdir(name):  # noqa: PTH112 - no link is an error

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -82,9 +83,10 @@ def with_orientation(value: int, ending: str) -> bytes:
 
 
 def check(folder: Path, quarantine: Path | None = None) -> dict[str, Finding]:
-    """check_images --fix."""
-    findings = check_folder(folder, quarantine, True, 1, None, CAFFE)
-    return {finding.path.name: finding for finding in findings if finding is not None}
+    """check_images --fix, in this process."""
+    with ThreadPoolExecutor(1) as pool:
+        findings = check_folder(folder, quarantine, True, 1, pool, CAFFE)
+        return {finding.path.name: finding for finding in findings if finding is not None}
 
 
 def far_from(pixels: np.ndarray) -> float:
@@ -177,6 +179,15 @@ def heic() -> bytes:
 
 NOTHING, EVERYTHING = np.zeros((HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH), 255)
 DARK = (PIXELS[:, :, 0] // 2).astype(np.uint16)
+GRAINY = Image.fromarray(
+    np.clip(
+        np.asarray(PICTURE.resize((320, 200))) + np.random.default_rng(4).normal(0, 12, (200, 320, 3)), 0, 255
+    ).astype(np.uint8)
+)
+PHOTO = encoded(GRAINY, "JPEG", quality=90)
+PROGRESSIVE = encoded(GRAINY, "JPEG", quality=90, progressive=True)
+TALLER = struct.pack(">BHH", 8, 200, 320), struct.pack(">BHH", 8, 210, 320)
+"""The frame's precision, height and width, and those of ten rows more than there are data for."""
 KINDS: dict[str, tuple[Callable[[], bytes], str, str, str]] = {
     # name: bytes, problem ("" for a good one), words of the reason, outcome of --fix and --quarantine
     "animated.webp": (
@@ -244,6 +255,27 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str, str]] = {
         "extension",
         "MPO (a JPEG with more pictures behind it) data",
         "fixed",
+    ),
+    "padded.jpg": (lambda: PHOTO[:-2] + bytes(300) + PHOTO[-2:], "", "", ""),
+    "junk.jpg": (lambda: PHOTO[:-2] + b"\x7f" + PHOTO[-2:], "", "", ""),
+    "zeros inside.jpg": (
+        lambda: PHOTO[:9000] + bytes(400) + PHOTO[9400:],
+        "damaged",
+        "extraneous",
+        "quarantined",
+    ),
+    "lacks a piece.jpg": (
+        lambda: PHOTO[:9000] + PHOTO[10000:],
+        "truncated",
+        "premature end",
+        "quarantined",
+    ),
+    "more rows.jpg": (lambda: PHOTO.replace(*TALLER), "truncated", "premature end", "quarantined"),
+    "progressive.jpg": (
+        lambda: PROGRESSIVE[:-3000] + PROGRESSIVE[-2:],
+        "truncated",
+        "premature end",
+        "quarantined",
     ),
     "line\nbreak.jpg": (lambda: encoded(PICTURE, "JPEG"), "name", "a line break", "fixed"),
     "x" * 250 + ".png": (lambda: encoded(PICTURE, "PNG"), "name", "no room", "fixed"),

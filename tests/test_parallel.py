@@ -47,6 +47,18 @@ def die_at_50(number: int) -> int:
     return number
 
 
+def fail_at_50_die_at_40(number: int) -> int:
+    if number == 40:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return fail_at_50(number)
+
+
+def die_by_a_signal_at_50_and_70(number: int) -> int:
+    if number in (50, 70):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return number
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_come_in_the_order_of_the_items(jobs: int) -> None:
     results = map_ordered(slow_when_even, range(300), jobs=jobs, what="squaring")
@@ -83,6 +95,20 @@ def test_an_error_comes_out(jobs: int) -> None:
 def test_a_dead_worker_is_an_error_not_a_hang() -> None:
     with pytest.raises(OSError, match="dying: a worker process died"):
         list(map_ordered(die_at_50, range(1000), jobs=2, what="dying"))
+
+
+def test_who_dies_of_an_item_costs_that_item() -> None:
+    results = map_ordered(
+        die_by_a_signal_at_50_and_70, range(300), jobs=2, what="dying", died=lambda number: -number
+    )
+    assert list(results) == [-number if number in (50, 70) else number for number in range(300)]
+
+
+def test_an_error_after_a_death_comes_out_in_its_turn() -> None:
+    results = map_ordered(fail_at_50_die_at_40, range(300), jobs=2, what="dying", died=lambda _: -1)
+    assert [next(results) for _ in range(50)] == [-1 if number == 40 else number for number in range(50)]
+    with pytest.raises(ValueError, match="fifty is too much"):
+        next(results)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ from tools.program import Progress, run_program, write_text
 LEAST_LINES, MOST_LINES = 100, 1000
 SPARE_BYTES = 1 << 20
 SAMPLE = 50
-STACK_TRACE = re.compile(r" *@ +0x|\*\*\* Check failure stack trace")
+TOLD = re.compile(r"[WEF]\d{4}")
+"""Begins what Caffe complains of; what it informs of (I) would come once a part, and decoders print more."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,9 @@ class Workers:
             self._running.add(process)
             log = process.communicate()[1].decode(errors="replace")
             self._running.discard(process)
-        # what Caffe merely informs of (I) would come once for every part
-        told = [line for line in log.splitlines() if not line.startswith("I") and not STACK_TRACE.match(line)]
-        sys.stderr.write("".join(f"{line}\n" for line in told))
+        sys.stderr.write("".join(f"{line}\n" for line in log.splitlines() if TOLD.match(line)))
         if process.returncode != 0:
-            why = last_words(log)
+            why = last_words(log) or log.strip().rpartition("\n")[2]
             status = f"{self._command[0]} ended with status {process.returncode}"
             raise ValueError(f"{status}: {why}" if why else status)
         part.rename(database)

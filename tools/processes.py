@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
@@ -84,29 +84,31 @@ def map_ordered(
     what: str,
     total: int | None = None,
     executor: Executor | None = None,
+    died: Callable[[Item], Result] | None = None,
 ) -> Generator[Result, None, None]:
     """Yield function(item) for every item, in the items' order, computed by `jobs` processes.
 
     A generator: work starts with the first `next`. `function` must be importable by name (a module's function
     or a functools.partial of one), items and results picklable. At most a few chunks a process are under way,
     and items are drawn as they are needed, so half a million of them cost no memory. With jobs=1 all runs in
-    this process.
+    this process, but with `died`.
 
     `what` names the work where progress is shown; `total` is how many items there are, where `items` has no
     len(). `executor` takes the place of the pool of processes; jobs then says how much to have under way.
+    `died` gives, in this process, the result of an item at which a process of the pool dies, twice.
     An exception of `function` comes out here; closing the generator or Ctrl-C drops what has not begun and,
     of an own pool, waits for the chunks under way (about 0.1 s each, or one item's time). Raises OSError when
-    one of its processes dies.
+    one of its processes dies, but with `died`.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if total is not None:
         jobs = max(1, min(jobs, total))
     with Progress(what, total) as progress:
-        if jobs == 1 and executor is None:
+        if jobs == 1 and executor is None and died is None:
             results: Iterator[Result] = map(function, items)
         else:
-            results = _map_in_processes(function, iter(items), jobs, what, executor)
+            results = _map_in_processes(function, iter(items), jobs, what, executor, died)
         for result in results:
             progress.advance()
             yield result
@@ -118,26 +120,67 @@ def _map_in_processes(
     jobs: int,
     what: str,
     executor: Executor | None,
+    died: Callable[[Item], Result] | None,
 ) -> Iterator[Result]:
-    under_way: deque[Future[tuple[float, list[Result]]]] = deque()
-    size = 1
+    under_way: deque[tuple[list[Item], Future[tuple[float, list[Result]]]]] = deque()
     try:
-        with _started_pool(jobs) if executor is None else nullcontext(executor) as pool:
+        while True:
             try:
-                while True:
-                    while len(under_way) < 3 * jobs and (chunk := list(islice(items, size))):
-                        with sigint_held_back():
-                            under_way.append(pool.submit(_run_chunk, function, chunk))
-                    if not under_way:
-                        return
-                    seconds, results = under_way.popleft().result()
-                    size = _next_size(len(results), seconds)
-                    yield from results
-            finally:
-                for future in under_way:
-                    future.cancel()
+                yield from _map_in_pool(function, items, jobs, executor, under_way)
+                return
+            except BrokenProcessPool:
+                if died is None or executor is not None:
+                    raise
+            yield from _one_by_one(function, [item for chunk, _ in under_way for item in chunk], died)
+            under_way.clear()
     except BrokenProcessPool as error:
         raise OSError(f"{what}: a worker process died (out of memory?), try fewer --jobs") from error
+
+
+def _map_in_pool(
+    function: Callable[[Item], Result],
+    items: Iterator[Item],
+    jobs: int,
+    executor: Executor | None,
+    under_way: deque[tuple[list[Item], Future[tuple[float, list[Result]]]]],
+) -> Iterator[Result]:
+    """Results in order; where a process dies, `under_way` holds the chunks that have none yet."""
+    size = 1
+    with _started_pool(jobs) if executor is None else nullcontext(executor) as pool:
+        try:
+            while True:
+                while len(under_way) < 3 * jobs and (chunk := list(islice(items, size))):
+                    under_way.append((chunk, Future()))
+                    with sigint_held_back():
+                        under_way[-1] = chunk, pool.submit(_run_chunk, function, chunk)
+                if not under_way:
+                    return
+                seconds, results = under_way[0][1].result()
+                under_way.popleft()
+                size = _next_size(len(results), seconds)
+                yield from results
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+
+def _one_by_one(
+    function: Callable[[Item], Result], items: Sequence[Item], died: Callable[[Item], Result]
+) -> Iterator[Result]:
+    """Results of items among which there may be some at which a process dies."""
+    left = deque(items)
+    while left:
+        with _started_pool(1) as pool:
+            pool.submit(int).result()  # where no process can start at all, no item is to blame
+            with suppress(BrokenProcessPool):
+                while left:
+                    with sigint_held_back():
+                        future = pool.submit(function, left[0])
+                    result = future.result()
+                    left.popleft()
+                    yield result
+        if left:
+            yield died(left.popleft())
 
 
 def _run_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> tuple[float, list[Result]]:

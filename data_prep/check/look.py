@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_prep.check.finding import Finding
-from data_prep.check.jpeg import GREY_ROWS, has_end, is_plainly_good_jpeg
+from data_prep.check.jpeg import GREY_ROWS, damage, first_warning, has_end, is_plainly_good_jpeg
 from data_prep.check.readers import CaffeReader, Seen, orientation_of, seen, upright
 from tools.files.picture_names import FORMAT_OF_SUFFIX, trouble_with
 from tools.files.pixels import decoded
@@ -41,6 +41,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CHANNELS_OF_PNG = {2: 3, 4: 2, 6: 4}
 KEPT_CHUNKS = (b"tRNS", b"eXIf")
+
+
+CAFFES = "Caffe's reader"
 
 
 class Look(NamedTuple):
@@ -123,13 +126,16 @@ def compared(look: Look, picture: Image.Image, caffe: str | None) -> Look:
         pixels = decoded(data)
         shown: dict[str, Seen | str] = {"our OpenCV": "can't decode it" if pixels is None else seen(pixels)}
         if caffe is not None:
-            shown["Caffe's reader"] = caffe_reader(caffe).see(path)
+            shown[CAFFES] = caffe_reader(caffe).see(path)
     except (cv2.error, ValueError, MemoryError) as error:
         return look._replace(finding=Finding(path, ("unreadable",), (f"{kind}: {error}",)))
     if blind := [f"{reader} {words}" for reader, words in shown.items() if isinstance(words, str)]:
         if lacks_rows(data):
             return Look(Finding(path, ("truncated",), ("PNG with less data than its size needs",)))
         return look._replace(finding=Finding(path, ("unreadable",), (f"{kind}: {' and '.join(blind)}",)))
+    if words := spoilt(picture, data, shown.get(CAFFES)):
+        problem = "truncated" if "remature" in words else "damaged"
+        return Look(Finding(path, (problem,), (f"{kind}: {words}",)))
     others = [reader for reader, one in shown.items() if isinstance(one, Seen) and not one.agrees_with(ours)]
     if not others:
         return look
@@ -137,6 +143,14 @@ def compared(look: Look, picture: Image.Image, caffe: str | None) -> Look:
     if pixels is not None and len(others) == len(shown):  # those that later stages read with are of one mind
         picture = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
     return Look(Finding(path, ("orientation",), (reason,)), data, picture)
+
+
+def spoilt(picture: Image.Image, data: bytes, by_caffe: Seen | str | None) -> str | None:
+    """What libjpeg, or the one behind Caffe's reader, warns of in a JPEG that is spoilt."""
+    warnings = by_caffe.warnings if isinstance(by_caffe, Seen) else ()
+    if not warnings and format_of(picture) == "JPEG":
+        warnings = first_warning(data, *picture.size)
+    return damage(data, warnings)
 
 
 def describe(picture: Image.Image) -> str:

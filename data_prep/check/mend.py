@@ -38,6 +38,11 @@ def looked_at(name: str, fix: bool, caffe: str | None) -> tuple[Finding, bytes] 
         raise
 
 
+def crashed(name: str) -> tuple[Finding, bytes]:
+    """What is found of a file at which the process that looked at it came to its end."""
+    return Finding(Path(name), ("unreadable",), ("a decoder crashes on it, or takes all memory",)), b""
+
+
 def remedy(look: Look, caffe: str | None) -> tuple[Finding, bytes]:
     """The finding, with one reason more for what can't be saved, and a good file's bytes or none."""
     finding, data, picture = look

@@ -46,6 +46,8 @@ class Seen(NamedTuple):
     width: int
     height: int
     small: np.ndarray
+    warnings: tuple[str, ...] = ()
+    """What libjpeg warned of on the way."""
 
     def agrees_with(self, other: "Seen") -> bool:
         """True where both readers show the same picture the same way up."""
@@ -106,9 +108,10 @@ class CaffeReader:
             return f"crashes on it (signal {-process.returncode})"
         if line == b"-\n":
             return "can't decode it"
-        width, height, small = line.split()
-        pixels = np.frombuffer(bytes.fromhex(small.decode()), np.uint8)
-        return Seen(int(width), int(height), pixels.reshape(SIDE, SIDE, 3))
+        found, *warnings = line.decode().removesuffix("\n").split("\t")
+        width, height, small = found.split()
+        pixels = np.frombuffer(bytes.fromhex(small), np.uint8)
+        return Seen(int(width), int(height), pixels.reshape(SIDE, SIDE, 3), tuple(warnings))
 
     def close(self) -> None:
         """End the process."""

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from eval.forward.photographs import Picture, read_part
+from tools.files.pixels import decoded
 from tools.processes import core_count
 
 VIEW_SIDE = 1280
@@ -104,7 +105,7 @@ def _reduced(content: bytes) -> np.ndarray | None:
         return None
     for factor, flag in REDUCTIONS:
         if shorter >= factor * THUMBNAIL_SIDE:
-            return cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+            return decoded(content, flag)
     return None
 
 
