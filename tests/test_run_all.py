@@ -232,3 +232,16 @@ def test_a_folder_with_other_files_is_not_taken_for_work(tmp_path: Path) -> None
     assert done.returncode == 1
     assert "holds files that are not a run's" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+@pytest.mark.parametrize(("home", "place"), [("/nowhere", "work/demo/.matplotlib"), ("/tmp", "none")])
+def test_without_a_home_matplotlib_has_a_place_of_its_own(home: str, place: str) -> None:
+    """It would complain on the terminal, and make a temporary one for every program."""
+    words = 'set -- --dry-run; source tools/run/start.sh; echo "${MPLCONFIGDIR:-none}"'
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "WORK_DIR")
+    }
+    done = subprocess.run(
+        ["bash", "-c", words], capture_output=True, text=True, cwd=ROOT, env=environment | {"HOME": home}
+    )
+    assert done.stdout.splitlines()[-1:] == [place], done.stderr

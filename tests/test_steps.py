@@ -406,6 +406,8 @@ I1122 06:00:00.123456  4242 net.cpp:84] Creating Layer conv1_1
 I1122 06:00:01.123456  4242 solver.cpp:239] Iteration 10 (5 iter/s, 2s/10 iters), loss = 1.5
 I1122 06:00:01.123456  4242 solver.cpp:426]     Test net output #0: accuracy = 0.25
 W1122 06:00:01.123456  4242 data.cpp:1] something to know
+Corrupt JPEG data: premature end of data segment
+libpng warning: iCCP: known incorrect sRGB profile
 extracting: 3/12, 4 s, 0.8/s
 done
 """

@@ -17,6 +17,10 @@ live && match($0, /: [0-9]+(\/[0-9]+)?( MB)?, [0-9]+ s, /) {
     next
 }
 
+# libjpeg and libpng complain without saying of which file; the programs name those that can't be read
+/^(Corrupt JPEG data|Premature end of JPEG file|Invalid SOS parameters|Warning: unknown JFIF|Unknown Adobe color)/ { next }
+/^libpng (warning|error): / { next }
+
 /^ +@ +0x/ || /^\*\*\* Check failure stack trace/ || /^\*\*\* Aborted at/ || /^PC: @/ { next }
 /^[IWEF][0-9]+ / { dump = /from parameters:/ }
 dump { next }

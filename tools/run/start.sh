@@ -24,6 +24,7 @@ DATA_DIR=${DATA_DIR:-work/data}
 CAFFE_PREFIX=${CAFFE_PREFIX:-$PWD/.caffe}
 export PYTHONUNBUFFERED=1
 ! on_terminal || export PROGRESS_LIVE=1
+[[ -n ${MPLCONFIGDIR:-} || -w ${HOME:-/} ]] || export MPLCONFIGDIR=$W/.matplotlib # its list of fonts, where there is no home
 
 read_profile "$profile_file"
 SEED=${seed:-$SEED}
