@@ -22,7 +22,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from search_page import PATIENCE, ROOT, Server, names_shown, serve
-from small_run import SmallRun, draw
+from small_run import BUILDINGS, SmallRun, draw
 
 from eval.search.index import PCA_DIM, PICTURES_A_DIM, Index, Representation
 from eval.search.uploads import KEPT_UPLOADS, UPLOAD_MB, check_picture
@@ -100,11 +100,63 @@ def test_a_query_of_the_ground_truth_is_ranked_as_eval_score_ranks_it(
 ) -> None:
     page.select_option("#model", "finetuned")
     page.select_option("#representation", "fc6_relu6")
-    page.select_option("#query", "blue_tower_2")
+    page.click("#of-queries")
+    expect(page.locator("#pictures li")).to_have_count(6)
+    page.get_by_role("button", name="blue_tower_2").click()
     expect(page.locator("#what")).to_have_text("blue_tower_2")
     ranked = small_run.work / "ranks" / "finetuned" / "fc6_relu6" / "none" / "blue_tower_2.txt"
     assert names_shown(page) == ranked.read_text().splitlines()[:24]
     assert [float(page.input_value(f"#{corner}")) for corner in ("x1", "x2")] == [8, 70.5]
+    page.click("#all")  # back among the queries
+    expect(page.locator("#pictures li")).to_have_count(6)
+    page.click("#of-pictures")
+    expect(page.locator("#pictures li")).to_have_count(15)
+
+
+def test_a_query_is_chosen_by_what_it_asks_for(server: Server, small_run: SmallRun) -> None:
+    names = json.loads(server.ask("GET", "/queries")[2])["names"]
+    assert names == [f"{place}_{i}" for place in sorted(BUILDINGS) for i in (1, 2)]
+    status, _, jpeg = server.ask("GET", "/queries/red_hall_1")
+    shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    cut = cv2.imread(str(small_run.images / "red_hall_1.jpg"))[8:70, 8:71]
+    assert status == 200 and shown.shape == cut.shape
+    assert np.abs(shown.astype(int) - cut).mean() < 6
+    assert server.ask("GET", "/queries/nobody")[0] == 404
+
+
+def test_thousands_of_pictures_come_as_they_are_scrolled_to(browser: Browser, tmp_path: Path) -> None:
+    """And any place among them is reached at once."""
+    count = 5000
+    (tmp_path / "jpg").mkdir()
+    drawn = tmp_path / "drawn.jpg"
+    cv2.imwrite(str(drawn), draw(0, 1))
+    for i in range(count):
+        (tmp_path / "jpg" / f"{i:05}.jpg").hardlink_to(drawn)
+    many = serve("--features", features_of(tmp_path / "many.h5", count), "--images", tmp_path / "jpg")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    try:
+        page.goto(many.url)
+        shown = page.locator("#pictures li")
+        expect(shown.nth(47)).to_be_attached()
+        page.wait_for_load_state("networkidle")
+        assert shown.count() < 400 and sum("/thumbnails/" in url for url in asked) < 400
+        before = shown.count()
+        page.mouse.wheel(0, 1_000_000)
+        expect(shown.nth(before)).to_be_attached()
+        page.locator("#from").fill("4032")  # as a slider that is let go of there
+        expect(shown.first).to_have_text("04032")
+        expect(page.locator("#from-words")).to_have_text("number 4,033")
+        page.get_by_role("button", name="04033").click()
+        assert names_shown(page)[0] == "04033"
+        page.go_back()
+        expect(shown.first).to_have_text("04032")
+    finally:
+        page.close()
+        many.stop()
 
 
 def test_it_opens_with_pictures_to_click(page: Page, server: Server) -> None:
@@ -251,7 +303,10 @@ def test_it_fits_and_is_accessible(page: Page, width: int, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     expect(page.locator("#pictures li")).to_have_count(15)
     check_it_fits(page, width)
-    page.select_option("#query", "red_hall_1")
+    page.click("#of-queries")
+    expect(page.locator("#pictures li")).to_have_count(6)
+    check_it_fits(page, width)
+    page.get_by_role("button", name="red_hall_1").click()
     names_shown(page)
     check_it_fits(page, width)
 

@@ -13,11 +13,10 @@ from eval.forward.photographs import list_pictures
 from eval.rank.recipe import Floats
 from eval.search.index import Index, Representation
 from eval.search.uploads import Uploads
-from eval.search.views import Views
+from eval.search.views import Box, Views
 
 RESULTS = 24
 PAGE_OF_PICTURES = 48
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,19 @@ class Site:
         # addresses lose the dot of ./NAME, as a name that begins with a blank is written
         return self._files.get(name) or self._files.get(f"./{name}")
 
-    def pictures(self, start: int, seed: int | None) -> dict[str, Any]:
-        """Some names to choose from, from place `start` on, in order or shuffled by a seed."""
-        order = range(len(self.names)) if seed is None else _shuffled(len(self.names), seed)
-        names = [self.names[i] for i in order[start : start + PAGE_OF_PICTURES]]
-        return {"names": names, "start": start, "all": len(self.names)}
+    def listed(self, what: str, start: int, seed: int | None) -> dict[str, Any]:
+        """Some names of the `pictures` or the `queries` to choose from, from place `start` on, in order or
+        shuffled by a seed."""
+        there = self.names if what == "pictures" else list(self.queries)
+        order = range(len(there)) if seed is None else _shuffled(len(there), seed)
+        names = [there[i] for i in order[start : start + PAGE_OF_PICTURES]]
+        return {"names": names, "start": start, "all": len(there)}
+
+    def query_thumbnail(self, name: str) -> bytes | None:
+        """What a query of the ground truth asks for, as JPEG; None for others. Raises OSError, ValueError."""
+        query = self.queries.get(name)
+        path = self.file_of(query.image) if query else None
+        return self.views.thumbnail(path, query.box) if query and path else None
 
     def search(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer the page's question. Raises ValueError in a sentence for it, OSError where Caffe ends."""

@@ -28,6 +28,7 @@ REDUCTIONS = (
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
+Box = tuple[float, float, float, float]
 Key = tuple[str, int]
 Kept = TypeVar("Kept")
 
@@ -53,22 +54,23 @@ class Views:
 
     def of(self, path: Path) -> View:
         """The whole picture, its longer side at most VIEW_SIDE. Raises OSError or ValueError."""
-        return self._kept(self._views, KEPT_VIEWS, path, _view)
+        return self._kept(self._views, KEPT_VIEWS, Picture(str(path)), _view)
 
-    def thumbnail(self, path: Path) -> bytes:
-        """The picture as JPEG, its shorter side at most THUMBNAIL_SIDE. Raises OSError or ValueError."""
-        return self._kept(self._thumbnails, KEPT_THUMBNAILS, path, _thumbnail)
+    def thumbnail(self, path: Path, box: Box | None = None) -> bytes:
+        """The picture or a box of it as JPEG, its shorter side at most THUMBNAIL_SIDE. Raises OSError or
+        ValueError."""
+        return self._kept(self._thumbnails, KEPT_THUMBNAILS, Picture(str(path), box), _thumbnail)
 
     def _kept(
-        self, kept: OrderedDict[Key, Kept], most: int, path: Path, make: Callable[[Path], Kept]
+        self, kept: OrderedDict[Key, Kept], most: int, picture: Picture, make: Callable[[Picture], Kept]
     ) -> Kept:
-        key = str(path), Picture(str(path)).stamp()
+        key = picture.path, picture.stamp()
         with self._lock:
             if key in kept:
                 kept.move_to_end(key)
                 return kept[key]
         with self.decoding:
-            made = make(path)
+            made = make(picture)
         with self._lock:
             kept[key] = made
             while len(kept) > most:
@@ -76,22 +78,22 @@ class Views:
         return made
 
 
-def _view(path: Path) -> View:
-    pixels = _pixels(path)
+def _view(picture: Picture) -> View:
+    pixels = _pixels(picture)
     height, width = pixels.shape[:2]
     return View(_jpeg(pixels, VIEW_SIDE / max(height, width)), width, height)
 
 
-def _thumbnail(path: Path) -> bytes:
-    pixels = _reduced(path.read_bytes())
+def _thumbnail(picture: Picture) -> bytes:
+    pixels = None if picture.box else _reduced(Path(picture.path).read_bytes())
     if pixels is None:
-        pixels = _pixels(path)
+        pixels = _pixels(picture)
     return _jpeg(pixels, THUMBNAIL_SIDE / min(pixels.shape[:2]))
 
 
-def _pixels(path: Path) -> np.ndarray:
+def _pixels(picture: Picture) -> np.ndarray:
     try:
-        return read_part(Picture(str(path))).pixels
+        return read_part(picture).pixels
     except ValueError:
         raise ValueError("The picture can't be decoded.") from None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask, Response, abort, jsonify, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
 
-from eval.search.site import Site
+from eval.search.site import PAGE_OF_PICTURES, Site
 from eval.search.uploads import UPLOAD_MB
 
 PAGE = Path(__file__).parent / "page"
@@ -86,6 +86,13 @@ def _serve_pictures(app: Flask, site: Site) -> None:
     def thumbnail(name: str) -> Response:
         return jpeg(site.views.thumbnail(file_of(name)))
 
+    @app.get("/queries/<path:name>")
+    def query(name: str) -> Response:
+        content = site.query_thumbnail(name)
+        if content is None:
+            abort(404, "There is no such query.")
+        return jpeg(content)
+
     @app.get("/uploads/<key>")
     def uploaded(key: str) -> Response:
         path = site.uploads.get(key)
@@ -97,11 +104,12 @@ def _serve_pictures(app: Flask, site: Site) -> None:
 def _answer(app: Flask, site: Site) -> None:
     @app.get("/")
     def page() -> str:
-        return render_template("search.html", site=site, upload_mb=UPLOAD_MB)
+        return render_template("search.html", site=site, upload_mb=UPLOAD_MB, step=PAGE_OF_PICTURES)
 
-    @app.get("/pictures")
-    def pictures() -> Response:
-        return jsonify(site.pictures(_number("start") or 0, _number("seed")))
+    @app.get("/pictures", endpoint="pictures")
+    @app.get("/queries", endpoint="queries")
+    def listed() -> Response:
+        return jsonify(site.listed(request.path[1:], _number("start") or 0, _number("seed")))
 
     @app.post("/uploads")
     def upload() -> tuple[Response, int]:

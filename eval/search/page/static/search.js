@@ -1,6 +1,7 @@
 "use strict";
 // The address says what is searched for: picture=NAME, upload=KEY or query=NAME, and box, by, model. Without one of
-// them all pictures are shown. Everything that is chosen changes the address; the page shows what the address says.
+// them all pictures are shown to choose from, or by show=queries those of the ground truth. Everything that is chosen
+// changes the address; the page shows what the address says.
 const LONGEST = 1600; // pixels that a photograph is shrunk to before it is sent
 const AS_IT_IS = 3 * 1024 * 1024; // bytes up to which a photograph no longer than that is sent unchanged
 const KINDS = ["picture", "upload", "query"];
@@ -22,6 +23,7 @@ function asked() {
   const box = words.get("box")?.split(",").map(Number);
   return {
     kind, name: kind && words.get(kind), as: words.get("as"), by: words.get("by"), model: words.get("model"),
+    show: words.get("show") === "queries" && at("of-queries") ? "queries" : "pictures",
     box: box?.length === 4 && box.every(Number.isFinite) ? box : null,
   };
 }
@@ -42,12 +44,12 @@ function show() {
   newest += 1;
   say("");
   offerRepresentations(wanted);
-  if (at("query")) at("query").value = wanted.kind === "query" ? wanted.name : "";
   at("search").hidden = !wanted.kind;
   at("all").hidden = !wanted.kind;
+  at("all").textContent = wanted.show === "queries" ? "All queries" : "All pictures";
   at("browse").hidden = Boolean(wanted.kind);
   document.title = wanted.kind ? `${wanted.as ?? wanted.name}: search by picture` : "Search by picture";
-  if (wanted.kind) search(wanted); else browse();
+  if (wanted.kind) search(wanted); else browse(wanted.show);
 }
 
 function say(words, isError = false) {
@@ -122,13 +124,13 @@ function loaded(url) {
   });
 }
 
-function tile(name, place, score) {
+function tile(name, place, score, kind = "picture") {
   const item = document.createElement("li");
   const button = document.createElement("button");
   const image = document.createElement("img");
   const words = document.createElement("span");
   button.type = "button";
-  image.src = address("thumbnails", name);
+  image.src = address(kind === "query" ? "queries" : "thumbnails", name);
   image.loading = "lazy";
   image.alt = "";
   words.textContent = name;
@@ -140,7 +142,7 @@ function tile(name, place, score) {
     button.append(said);
   }
   button.append(words);
-  button.addEventListener("click", () => choose({ picture: name }));
+  button.addEventListener("click", () => choose({ [kind]: name }));
   item.append(button);
   return item;
 }
@@ -151,36 +153,59 @@ function choose(source) {
   scrollTo({ top: 0 });
 }
 
-// --- all pictures
+// --- what there is to choose from: a page of it at a time, the next when its end comes into view
 
-const browsed = { count: 0, seed: null, under: false };
+const browsed = { what: null, first: 0, count: 0, seed: null, asking: 0, under: false }; // asking: as newest
 
-async function browse() {
-  if (browsed.count === 0) await more();
+function browse(what) {
+  for (const one of ["pictures", "queries"]) at(`of-${one}`)?.setAttribute("aria-pressed", String(one === what));
+  if (browsed.what !== what) begin({ what, first: 0, seed: null });
+}
+
+function begin(changes) {
+  Object.assign(browsed, changes, { count: 0, under: false });
+  browsed.asking += 1;
+  at("pictures").replaceChildren();
+  more();
 }
 
 async function more() {
   if (browsed.under) return;
   browsed.under = true;
-  const { seed, count } = browsed;
+  const { what, first, count, seed, asking } = browsed;
+  const kind = what === "queries" ? "query" : "picture";
   try {
-    const answer = await answerOf(await fetch(`/pictures?start=${count}${seed === null ? "" : `&seed=${seed}`}`));
-    at("pictures").append(...answer.names.map((name) => tile(name)));
+    const start = first + count;
+    const answer = await answerOf(await fetch(`/${what}?start=${start}${seed === null ? "" : `&seed=${seed}`}`));
+    if (asking !== browsed.asking) return;
+    at("pictures").append(...answer.names.map((name) => tile(name, undefined, undefined, kind)));
     browsed.count = count + answer.names.length;
-    at("more").hidden = browsed.count >= answer.all;
+    at("more").hidden = start + answer.names.length >= answer.all;
+    at("going").hidden = answer.all <= 2 * at("from").step;
+    at("from").max = answer.all - 1;
+    at("from").value = first;
+    sayPlace();
+    atTheEnd.unobserve(at("more")); // where it is still in view, that is news again
+    atTheEnd.observe(at("more"));
   } catch (error) {
-    say(error.message || "The server does not answer.", true);
+    if (asking === browsed.asking) say(error.message || "The server does not answer.", true);
   } finally {
-    browsed.under = false;
+    if (asking === browsed.asking) browsed.under = false;
   }
 }
 
+function sayPlace() {
+  at("from-words").textContent = `number ${(Number(at("from").value) + 1).toLocaleString("en")}`;
+}
+
+const atTheEnd = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) more(); }, { rootMargin: "400px" });
+
 at("more").addEventListener("click", more);
-at("shuffle")?.addEventListener("click", () => {
-  Object.assign(browsed, { count: 0, seed: Math.floor(Math.random() * 1e9) });
-  at("pictures").replaceChildren();
-  more();
-});
+at("from").addEventListener("input", sayPlace);
+at("from").addEventListener("change", () => begin({ first: Number(at("from").value) }));
+at("shuffle")?.addEventListener("click", () => begin({ first: 0, seed: Math.floor(Math.random() * 1e9) }));
+at("of-pictures")?.addEventListener("click", () => go({ show: null }));
+at("of-queries")?.addEventListener("click", () => go({ show: "queries" }));
 
 // --- photographs from outside
 
@@ -308,11 +333,10 @@ at("whole").addEventListener("click", () => {
 
 // --- the rest
 
-at("home").addEventListener("click", (event) => { event.preventDefault(); go({ picture: null, by: null, model: null }); });
+at("home").addEventListener("click", (event) => { event.preventDefault(); go({ picture: null, by: null, model: null, show: null }); });
 at("all").addEventListener("click", () => { go({ picture: null }); scrollTo({ top: 0 }); });
 at("representation").addEventListener("change", () => go({ by: at("representation").value }));
 at("model").addEventListener("change", () => go({ model: at("model").value }));
-at("query")?.addEventListener("change", () => { if (at("query").value) choose({ query: at("query").value }); });
 addEventListener("popstate", show);
 addEventListener("resize", () => { if (shown.image && !at("search").hidden) draw(); });
 canvas.classList.toggle("boxable", boxable);
