@@ -325,6 +325,26 @@ def test_a_run_that_was_stopped_anywhere_has_a_report(small_run: SmallRun, tmp_p
     assert missing == sorted(missing) and missing[0] == 3 and missing[-1] == 8
 
 
+@pytest.mark.parametrize(
+    ("log", "why"), [("log_last.txt", "Only the last layer was trained"), ("log.txt", "More steps would")]
+)
+def test_why_nothing_has_changed_is_said(small_run: SmallRun, tmp_path: Path, log: str, why: str) -> None:
+    """Where only the last layer was trained, or all for too few steps."""
+    work = tmp_path / "work"
+    shutil.copytree(small_run.work, work)
+    shutil.rmtree(work / "ranks" / "finetuned")
+    shutil.copytree(work / "ranks" / "pretrained", work / "ranks" / "finetuned")
+    for scores in (work / "ranks").glob("finetuned/scores.json"):
+        scores.write_text(scores.read_text().replace('"pretrained"', '"finetuned"'))
+    curve = work / "results" / "training.csv"
+    rows = curve.read_text().splitlines()
+    curve.write_text("\n".join([rows[0], *(re.sub(r"[^,]*\.txt", log, row) for row in rows[1:])]))
+    assert main(SmallRun(work, small_run.images, small_run.gt).report_arguments(tmp_path / "report")) == 0
+    said = (tmp_path / "report" / "index.html").read_text()
+    found = {words for words in ("Only the last layer was trained", "More steps would") if words in said}
+    assert found == {why}
+
+
 def test_one_class_one_query_one_answer(small_run: SmallRun, tmp_path: Path) -> None:
     work, gt = tmp_path / "work", tmp_path / "gt"
     shutil.copytree(

@@ -142,8 +142,10 @@ make_venv() {
     if venv_serves; then return 0; fi
     take_turn
     if venv_serves; then return 0; fi
-    echo "setup: making the virtual environment: pip downloads some 200 MB, which takes a minute or two"
-    if ! begin_venv; then
+    if begin_venv; then
+        echo "setup: adding to the virtual environment"
+    else
+        echo "setup: making the virtual environment: pip downloads some 200 MB, which takes a minute or two"
         others_in_venv -exec rm -rf {} +
         /usr/bin/python3 -m venv "$venv"
     fi

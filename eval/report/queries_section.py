@@ -67,7 +67,7 @@ class QueriesSection:
     queries: list[QueryShown]
     verdicts: Mapping[str, str]
     unchanged: bool
-    """Whether both models answer every query alike, as they do where only the last layer was trained."""
+    """Whether both models answer every query alike: only the last layer was trained, or nearly nothing."""
 
 
 def queries_section(run: Run, pictures: Pictures) -> QueriesSection | None:

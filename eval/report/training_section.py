@@ -26,6 +26,11 @@ class TrainingSection:
     phases: Sequence[Phase]
     solver: str
 
+    @property
+    def of_the_last_layer(self) -> bool:
+        """Whether the last layer alone was trained (tools/finetune.sh --mode last)."""
+        return all(phase.log == "log_last" for phase in self.phases)
+
 
 def training_section(run: Run, pictures: Pictures) -> TrainingSection | None:
     """The curves of Caffe's log, the solver, the last figures; None where nothing was trained."""

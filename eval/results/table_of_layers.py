@@ -143,8 +143,9 @@ def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[Text
         layers = ", ".join(dict.fromkeys(row.layer for row in by_model[0]))
         remarks.append(
             text(
-                "Both networks answer every query alike: fine-tuning has left {layers} as it was. So it is "
-                "where only the last layer was trained (FINETUNE_MODE=last), as {layers} comes before it.",
+                "Both networks answer every query alike. Where only the last layer was trained "
+                "(FINETUNE_MODE=last) {layers} comes before it and can't change; where all were, the steps "
+                "were too few to change an order (MAX_ITER).",
                 layers=layers,
             )
         )
