@@ -48,6 +48,7 @@ function show() {
   at("all").hidden = !wanted.kind;
   at("all").textContent = wanted.show === "queries" ? "All queries" : "All pictures";
   at("browse").hidden = Boolean(wanted.kind);
+  document.body.classList.toggle("choosing", !wanted.kind);
   document.title = wanted.kind ? `${wanted.as ?? wanted.name}: search by picture` : "Search by picture";
   if (wanted.kind) search(wanted); else browse(wanted.show);
 }
@@ -133,7 +134,7 @@ function tile(name, place, score, kind = "picture") {
   image.src = address(kind === "query" ? "queries" : "thumbnails", name);
   image.loading = "lazy";
   image.alt = "";
-  words.textContent = name;
+  words.append(...name.split("/").flatMap((part, i) => (i ? ["/", document.createElement("wbr"), part] : [part])));
   button.append(image);
   if (score !== undefined) {
     const said = document.createElement("span");
