@@ -19,6 +19,7 @@ from eval.evidence.claims import CLAIMS, UNTRIED, Claim
 from eval.evidence.experiments import ARTICLE_LABEL, Finding, Part
 from eval.evidence.measured import Folders, Measured, MissingError
 from eval.results.markdown import aligned, wrapped
+from eval.results.summary import verdicts
 from tools.program import dimension, run_program, write_text
 
 PROGRAM = "eval.claims"
@@ -147,7 +148,7 @@ def as_markdown(rows: Sequence[dict[str, Any]], measured: Measured, note: str | 
 def try_claims(
     runs: Sequence[Folders], layer: str, label: str, out: Path, note: str | None, command: str
 ) -> None:
-    """Try every claim, write all forms, and print the table of verdicts. Raises ValueError or OSError."""
+    """Try every claim, write all forms, and say how many have which verdict. Raises ValueError or OSError."""
     for folder in (folder for run in runs for folder in (run.features, run.ranks)):
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
@@ -159,7 +160,7 @@ def try_claims(
     write_text(out / "claims.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
     write_text(out / "claims.csv", as_csv(rows))
     write_text(out / "claims.md", markdown)
-    print(markdown, end="")
+    print(f"{out / 'claims.md'}: {verdicts(rows)}; beside it .json and .csv")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write_layers(
     table: int, files: Mapping[str, Path], out: Path, data_note: str | None, ranks: Path | None
 ) -> None:
-    """Write Table 1 or 2 of these models' scores.json, and print it. Raises ValueError or OSError.
+    """Write Table 1 or 2 of these models' scores.json, and say where. Raises ValueError or OSError.
 
     With `ranks`, a second block has what is scored there as the author's published code does it.
     """
@@ -74,7 +74,7 @@ def write_pooled(runs: Sequence[Path], out: Path) -> None:
 
 
 def write_representations(files: Sequence[Path], out: Path, data_note: str | None) -> None:
-    """Write Table 3 of every row of these scores.json, and print it. Raises ValueError or OSError."""
+    """Write Table 3 of every row of these scores.json, and say where. Raises ValueError or OSError."""
     scores = [read_scores(path) for path in files]
     rows, columns = table_of_representations.rows_and_columns(scores)
     comparable = comparability(article(), scores, data_note)
@@ -87,11 +87,12 @@ def write_representations(files: Sequence[Path], out: Path, data_note: str | Non
 def write(
     out: Path, table: int, as_json: str, figures: Sequence[Mapping[str, object]], markdown: str
 ) -> None:
-    """Write all forms of a table, and print the readable one."""
+    """Write all forms of a table, and say where: a run's end prints the tables (--summary)."""
     write_text(out / f"table{table}.json", as_json)
     write_text(out / f"table{table}.csv", as_csv(figures))
     write_text(out / f"table{table}.md", markdown)
-    print(markdown, end="")
+    scored = sum(figure["map"] is not None for figure in figures)
+    print(f"{out / f'table{table}.md'}: {scored} figures; beside it .json and .csv")
 
 
 def measured_on(article: Article, data_note: str | None) -> list[Words]:
@@ -117,8 +118,8 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
         "at three dimensions each; Table 2: what fine-tuning gains; Table 3: every representation that was\n"
-        "scored. What was not scored is left blank, what the article doesn't have is added. Prints the\n"
-        "table, and writes it to OUT as Markdown, JSON and CSV. With --summary: prints what a run has made.",
+        "scored. What was not scored is left blank, what the article doesn't have is added. Writes the\n"
+        "table to OUT as Markdown, JSON and CSV. With --summary: prints what a run has made.",
         epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
         "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"
         "      --finetuned work/demo/ranks/finetuned/scores.json\n"

@@ -1,6 +1,7 @@
 """The machinery under run_all.sh, on small scripts: what runs again, what does not, what a stop leaves."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -404,7 +405,12 @@ I1122 06:00:00.123456  4242 solver.cpp:45] Initializing solver from parameters:
 max_iter: 50
 I1122 06:00:00.123456  4242 net.cpp:84] Creating Layer conv1_1
 I1122 06:00:01.123456  4242 solver.cpp:239] Iteration 10 (5 iter/s, 2s/10 iters), loss = 1.5
+I1122 06:00:01.123456  4242 solver.cpp:330] Iteration 10, Testing net (#0)
 I1122 06:00:01.123456  4242 solver.cpp:426]     Test net output #0: accuracy = 0.25
+I1122 06:00:01.123456  4242 solver.cpp:426]     Test net output #1: loss = 2.5 (* 1 = 2.5 loss)
+I1122 06:00:01.123456  4242 solver.cpp:239] Iteration 11 (5 iter/s, 2s/10 iters), loss = 1.25
+I1122 06:00:01.123456  4242 caffe.cpp:313] Optimization Done.
+I1122 06:00:01.123456  4242 caffe.cpp:313] Optimization Done.
 W1122 06:00:01.123456  4242 data.cpp:1] something to know
 Corrupt JPEG data: premature end of data segment
 libpng warning: iCCP: known incorrect sRGB profile
@@ -413,11 +419,11 @@ done
 """
 
 
-def shown(**variables: str) -> str:
+def shown(log: str = CAFFE_LOG, **variables: str) -> str:
     options = [f"-v{name}={value}" for name, value in variables.items()]
     return subprocess.run(
         ["awk", *options, "-f", ROOT / "tools/run/show.awk"],
-        input=CAFFE_LOG,
+        input=log,
         capture_output=True,
         text=True,
         check=True,
@@ -427,13 +433,23 @@ def shown(**variables: str) -> str:
 def test_a_pipe_gets_plain_lines_without_caffes_set_up() -> None:
     assert shown().splitlines()[-5:] == [
         "Iteration 10 (5 iter/s, 2s/10 iters), loss = 1.5",
-        "Test net output #0: accuracy = 0.25",
+        "Iteration 10, validation: accuracy 0.25, loss 2.5",
         "something to know",
         "extracting: 3/12, 4 s, 0.8/s",
         "done",
     ]
     assert "Creating Layer" not in shown()
     assert "\033" not in shown() and "\r" not in shown()
+
+
+@pytest.mark.parametrize("live", [{}, {"live": "1"}])
+def test_a_command_that_says_much_is_shown_in_part(live: dict[str, str]) -> None:
+    names = [f"class {i} -> {i}" for i in range(64)]
+    log = "\n".join(["$ rename", *names, "$ split", *names[:12], ""])
+    moved = re.sub(r"\r\x1b\[K[^\r\n]*(?=\r)", "", shown(log, **live))  # one line over the other
+    lines = moved.replace("\r\x1b[K", "").splitlines()
+    folded = "... 54 more lines, all in the log"
+    assert lines == ["$ rename", *names[:8], folded, *names[-2:], "$ split", *names[:12]]
 
 
 def test_a_terminal_gets_a_bar_and_the_time_left() -> None:

@@ -47,7 +47,7 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "  fc6, pre-trained                  24.0 (45.9)",
         "  fc6, fine-tuned                   39.6 (60.2)",
         "Not like VGG16.",
-        f"The article's 3 claims: holds 2, does not hold 1 ({tmp_path}/results/claims.md)",
+        f"3 claims of the article: holds 2, does not hold 1 ({tmp_path}/results/claims.md)",
         f"Report: {(tmp_path / 'report/index.html').as_uri()}",
         "Search: ./search.sh DIR",
     ]

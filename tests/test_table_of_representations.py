@@ -40,7 +40,8 @@ def test_table_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     square = scores(tmp_path / "b.json", [224, 224], {("pool5_rmac", "256"): 0.5})
     assert table(tmp_path, whole, square) == 0
     markdown = (tmp_path / "results/table3.md").read_text()
-    assert capsys.readouterr().out == markdown
+    said = f"{tmp_path}/results/table3.md: 10 figures; beside it .json and .csv\n"
+    assert capsys.readouterr().out == said
     ours = markdown.partition("## Published")[0]
     lines = [line for line in ours.splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1

@@ -65,7 +65,8 @@ def test_table_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [list(row) for row in made["rows"]] == [["layer", "label", "dim", "pca", "map", "article"]] * 12
 
     markdown = (tmp_path / "results/table1.md").read_text()
-    assert capsys.readouterr().out == markdown
+    said = f"{tmp_path}/results/table1.md: 12 figures; beside it .json and .csv\n"
+    assert capsys.readouterr().out == said
     header, _, *body = cells(markdown)
     assert header == ["mAP", "", "PCA to 128", "PCA to full", "full, no PCA"]
     assert [line[0] for line in body] == [

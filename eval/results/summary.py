@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from eval.results.grid import Figures, Grid, grid_of, reading
@@ -56,11 +56,18 @@ def _cell(figures: Figures) -> str:
 
 
 def _claims(path: Path) -> list[str]:
-    """How many of the article's claims have which verdict."""
+    """How many claims there are, and how many have which verdict."""
     if not path.is_file():
         return []
     with reading("one of eval.claims", path):
         claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
-        counts = Counter(str(claim["verdict"]) for claim in claims)
+        return [f"{verdicts(claims)} ({path.with_suffix('.md')})"]
+
+
+def verdicts(claims: Sequence[Mapping[str, object]]) -> str:
+    """How many claims are the article's, how many ours, and how many have which verdict."""
+    ours = sum(claim.get("whose") == "ours" for claim in claims)
+    counts = Counter(str(claim["verdict"]) for claim in claims)
     said = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
-    return [f"The article's {len(claims)} claims: {said} ({path.with_suffix('.md')})"]
+    whose = f"{len(claims) - ours} claims of the article" + (f" and {ours} of ours" if ours else "")
+    return f"{whose}: {said}"

@@ -1,6 +1,9 @@
 # What a person sees of a stage: its log (which keeps every line) without Caffe's own set-up lines.
+# A validation is one line, iterations come a tenth of the training apart, and of a command that says more than MOST
+# lines the first and the last ones are shown.
 # With -v live=1 counts such as "augmenting: 120/800, 12 s, 10/s" become one line that moves, with a bar where the end is
 # known; Caffe's iterations too.
+BEGIN { MOST = 12; FIRST = 8 }
 function status(text) { printf "\r\033[K%s", text; open = 1; fflush() }
 function line(text) { if (open) printf "\r\033[K"; open = 0; print text; fflush() }
 function bar(done, all,    i, s) {
@@ -9,11 +12,34 @@ function bar(done, all,    i, s) {
 }
 function clock(s) { return sprintf("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60) }
 
+# one of the lines that a command says: the first are shown at once, those behind are held until the command ends
+function say(text) {
+    if (++said <= FIRST) line(text)
+    else {
+        held[said] = text
+        delete held[said - (MOST - FIRST)]
+        if (live && said > MOST) status(text)
+    }
+}
+function let_go(    i, from) {
+    from = said > MOST ? said - 1 : FIRST + 1 # the last two, or all
+    if (said > MOST) line("... " (said - FIRST - 2) " more lines, all in the log")
+    for (i = from; i <= said; i++) line(held[i])
+    said = 0
+}
+function end_validation() {
+    if (validated != "") line("Iteration " tested ", validation:" validated)
+    validated = ""
+}
+
 match($0, /max_iter: [0-9]+/) { max_iter = substr($0, RSTART + 10, RLENGTH - 10) }
 
-live && match($0, /: [0-9]+(\/[0-9]+)?( MB)?, [0-9]+ s, /) {
-    split(substr($0, RSTART + 2), counts, /[\/ ,]/)
-    status((counts[2] > 0 ? bar(counts[1], counts[2]) " " : "") $0)
+/: [0-9]+(\/[0-9]+)?( MB)?, [0-9]+ s, / {
+    if (live) {
+        match($0, /: [0-9]+(\/[0-9]+)?( MB)?, [0-9]+ s, /)
+        split(substr($0, RSTART + 2), counts, /[\/ ,]/)
+        status((counts[2] > 0 ? bar(counts[1], counts[2]) " " : "") $0)
+    } else line($0)
     next
 }
 
@@ -24,22 +50,36 @@ live && match($0, /: [0-9]+(\/[0-9]+)?( MB)?, [0-9]+ s, /) {
 /^ +@ +0x/ || /^\*\*\* Check failure stack trace/ || /^\*\*\* Aborted at/ || /^PC: @/ { next }
 /^[IWEF][0-9]+ / { dump = /from parameters:/ }
 dump { next }
+/^\$ / { end_validation(); let_go(); line($0); next }
 
 # glog: a letter for the severity, date, time, thread, place, then the text
 /^[IWEF][0-9]+ [0-9:.]+ +[0-9]+ [^ ]+:[0-9]+\]/ {
     severity = substr($0, 1, 1)
     text = $0
     sub(/^[^\]]*\] */, "", text)
-    if (match(text, /^Iteration [0-9]+ \([0-9.e+-]+ iter\/s/)) {
+    if (match(text, /^Iteration [0-9]+, Testing net/)) {
+        end_validation()
+        tested = text; gsub(/^Iteration |,.*/, "", tested)
+    } else if (text ~ /^Test net output #/) {
+        sub(/^Test net output #[0-9]+: /, "", text); sub(/ \(\* .*/, "", text); sub(/ = /, " ", text)
+        validated = validated (validated == "" ? " " : ", ") text
+    } else if (match(text, /^Iteration [0-9]+ \([-0-9.e+]+ iter\/s/)) {
+        end_validation()
         split(text, words, /[ (]+/)
+        loss = text; sub(/.*loss = /, "", loss)
         if (live && max_iter > 0 && words[3] > 0) {
-            loss = text; sub(/.*loss = /, "", loss)
             status(sprintf("%s training: %d/%d, loss %s, %s left", bar(words[2], max_iter), words[2], max_iter, loss,
                            clock((max_iter - words[2]) / words[3])))
-        } else line(text)
-    } else if (text ~ /^Test net output|^Snapshotting to binary|^Optimization Done/ || severity != "I") line(text)
+        } else if (words[2] == 0 || words[2] >= shown + max_iter / 10 || words[2] < shown) {
+            shown = words[2]
+            line(words[2] == 0 ? "Iteration 0, loss = " loss : text)
+        }
+    } else if (text ~ /^Snapshotting to binary/ || severity != "I") {
+        end_validation()
+        line(text)
+    }
     next
 }
 
-{ line($0) }
-END { if (open) printf "\n" }
+{ end_validation(); say($0) }
+END { end_validation(); let_go(); if (open) printf "\n" }

@@ -2,14 +2,23 @@
 # The end of a run: its tables, where everything is, and what was moved aside.
 
 summary() {
-    [[ $dry_run == no && $last -eq $((${#STAGES[@]} - 1)) ]] || return 0
+    [[ $dry_run == no ]] && ((last >= $(index_of tables))) || return 0
     ruled "Results, after $(elapsed $SECONDS)"
     python -m eval.tables --summary "$W" \
-        --next "Next: search these pictures, ./search.sh $(quoted "$DATABASE")$(search_options); other settings, README.md, 'Things to try'"
+        --next "Next: ./search.sh $(quoted "$DATABASE")$(search_options) searches these pictures" \
+        --next "      $(another_profile); other settings: README.md, 'Things to try'"
     aside_in_words
 }
 
 search_options() { [[ $NETWORK != demo ]] || echo " --network demo"; } # no download of VGG16 for the demo's sake
+
+another_profile() {
+    if [[ $profile == article ]]; then
+        echo "./run_all.sh --profile small --table 2 fine-tunes on photographs of your own"
+    else
+        echo "./run_all.sh --profile article is the article itself"
+    fi
+}
 
 aside_in_words() {
     [[ -d $W/aside ]] || return 0
