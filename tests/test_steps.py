@@ -423,11 +423,10 @@ def shown(log: str = CAFFE_LOG, **variables: str) -> str:
     options = [f"-v{name}={value}" for name, value in variables.items()]
     return subprocess.run(
         ["awk", *options, "-f", ROOT / "tools/run/show.awk"],
-        input=log,
+        input=log.encode(),
         capture_output=True,
-        text=True,
         check=True,
-    ).stdout
+    ).stdout.decode()
 
 
 def test_a_pipe_gets_plain_lines_without_caffes_set_up() -> None:
