@@ -85,7 +85,7 @@ if stage finetune "Section 5, fine-tuning by caffe train"; then
     step makes "$FINETUNED" "$SNAPSHOTS" from "$TRAINING/solver.prototxt" "$WEIGHTS" "$LMDB/train_lmdb" by \
         tools/finetune.sh --prototxt "$TRAINING" --weights "$WEIGHTS" --mode "$FINETUNE_MODE" \
         --keep "$KEEP_SNAPSHOTS" --out "$FINETUNED" --gpu "$GPUS"
-    if [[ $variants == yes ]]; then source tools/run/recipes/variants.sh; fi
+    for recipe in $(other_trainings); do source "tools/run/recipes/$recipe.sh"; done
 fi
 
 # Sections 1 and 6: which layer, at 128 dimensions (his choice for speed) and others; before and after

@@ -206,6 +206,8 @@ def write_training_curve(work: Path, phases: int = 1) -> None:
         for i in range(6)
     ]
     tests = "Iteration {}, Testing net (#0)\n    Test net output #0: accuracy = {}\n"
+    for name in ("train_val.prototxt", "solver.prototxt"):
+        shutil.copy(NETWORK / name, logs[0].parent)
     for log in logs:
         log.write_text(tests.format(0, 0.1) + "".join(lines) + tests.format(6, 0.5))
     outs = ["--out", work / "results" / "training.svg", "--csv", work / "results" / "training.csv"]

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from tools.files.prototxt import read_net, read_prototxt
 from tools.files.prototxt_comments import with_comments
-from tools.fill_prototxt import Batches, Pictures, fill_net, main, read_classes, scale_schedule
+from tools.fill_prototxt import (
+    Batches,
+    Pictures,
+    Schedule,
+    fill_net,
+    fill_solver,
+    main,
+    read_classes,
+    scale_schedule,
+)
 from tools.network.batches import shared, test_batches
 from tools.network.checks import CHOICES
 from tools.network.structure import classifier, freeze_all_but_last
@@ -184,6 +193,13 @@ def test_the_schedule_keeps_its_shape() -> None:
     assert list(solver.stepvalue) == [300, 400]
     scale_schedule(solver, 3)
     assert (solver.stepsize, solver.display, solver.snapshot) == (1, 1, 1)
+
+
+def test_a_training_that_stops_early_keeps_its_schedule() -> None:
+    solver = filled_solver(VGG16 / "solver.prototxt")
+    for stop_at, last in ((400, 400), (60_000, 400)):
+        fill_solver(solver, Schedule(stop_at=stop_at))
+        assert (solver.max_iter, solver.stepsize, solver.test_interval) == (last, 20000, 5000)
 
 
 def test_everything_is_filled_in(inputs, capsys) -> None:

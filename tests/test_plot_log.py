@@ -87,6 +87,22 @@ def test_a_column_a_phase_and_marked_steps() -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["rate 0.0001"]
 
 
+def test_a_training_from_nothing_is_dashed_beside_the_last_phase(tmp_path: Path) -> None:
+    logs = [parse(lines(LOG), "one"), parse(lines(LOG), "two")]
+    shorter = parse(lines("Iteration 0, loss = 3\nIteration 50, loss = 2.75"), "nothing")
+    dashed = [
+        [line.get_xydata().tolist() for line in axes.get_lines() if line.get_linestyle() == "--"]
+        for axes in plot(logs, shorter).axes
+    ]
+    assert dashed == [[], [[[0, 3], [50, 2.75]]], [], []]
+    (tmp_path / "a.txt").write_text(LOG)
+    (tmp_path / "b.txt").write_text("Iteration 0, loss = 3\n")
+    values = tmp_path / "values.csv"
+    words = [str(tmp_path / "a.txt"), "--beside", str(tmp_path / "b.txt"), "--csv", str(values)]
+    assert main(words) == 0
+    assert f"{tmp_path / 'b.txt'},loss,loss,0,3.0" in values.read_text()
+
+
 def test_a_rate_that_always_falls_gets_a_panel_instead_of_marks() -> None:
     falling = [f"{GLOG}Iteration {i}, {what} = {1 / (i + 1)}" for i in range(30) for what in ("loss", "lr")]
     figure = plot([parse(falling, "log")])

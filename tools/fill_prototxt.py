@@ -53,6 +53,8 @@ class Schedule:
     """What a run sets in the solver; None leaves what the file has."""
 
     max_iter: int | None = None
+    stop_at: int | None = None
+    """The last iteration, of a schedule that stays as it is."""
     base_lr: float | None = None
     seed: int | None = None
     solver_mode: str | None = None
@@ -107,6 +109,8 @@ def fill_solver(solver: Solver, schedule: Schedule) -> None:
     """Write the run's settings over the solver's. Raises ValueError where its schedule can't be scaled."""
     if schedule.max_iter:
         scale_schedule(solver, schedule.max_iter)
+    if schedule.stop_at:
+        solver.max_iter = min(schedule.stop_at, solver.max_iter or schedule.stop_at)
     if schedule.base_lr is not None:
         solver.base_lr = schedule.base_lr
     if schedule.seed is not None:
@@ -227,6 +231,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-iter", type=positive_int, metavar="N",
         help="iterations (default: the solver's); steps, tests, snapshots and display keep their share",
     )  # fmt: skip
+    option(
+        "--stop-at", type=positive_int, metavar="N",
+        help="the last iteration, if the solver's is later; its schedule stays as it is",
+    )  # fmt: skip
     option("--base-lr", type=rate, metavar="X", help="default: the solver's")
     option("--seed", type=int, metavar="S", help="Caffe's random seed (default: the solver's)")
     option("--solver-mode", choices=("CPU", "GPU"), help="default: the solver's")
@@ -241,7 +249,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status."""
     given = build_parser().parse_args(argv)
     batches = Batches(given.train_batch, given.effective_batch, given.gpus, given.test_batch)
-    schedule = Schedule(given.max_iter, given.base_lr, given.seed, given.solver_mode, given.snapshot_prefix)
+    schedule = Schedule(
+        given.max_iter, given.stop_at, given.base_lr, given.seed, given.solver_mode, given.snapshot_prefix
+    )
 
     def run() -> None:
         pictures = pictures_in(given.train_lmdb, given.val_lmdb, given.mean, given.classes)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 import matplotlib.pyplot as plt
@@ -125,8 +126,11 @@ def summary(log: Log) -> str:
     return ", ".join(parts)
 
 
-def plot(logs: Sequence[Log]) -> Figure:
-    """Loss above accuracy against iterations, a column a log; learning-rate steps as dotted lines."""
+def plot(logs: Sequence[Log], beside: Log | None = None) -> Figure:
+    """Loss above accuracy against iterations, a column a log; learning-rate steps as dotted lines.
+
+    `beside` is another training's, from nothing, drawn dashed into the last column.
+    """
     smooth = any(len(log.rate_steps()) > STEPS_MARKED for log in logs)
     scores = any(not _is_loss(name) for log in logs for name in (*log.test, *log.train))
     panels = ["loss", *["accuracy"] * scores, *["rate"] * smooth]
@@ -143,7 +147,11 @@ def plot(logs: Sequence[Log]) -> Figure:
     )
     for column, log in enumerate(logs):
         for panel, axes in zip(panels, grid[:, column], strict=True):
-            _draw_panel(axes, log, panel, mark_steps=not smooth)
+            _draw_panel(axes, log, panel)
+            if beside and panel != "rate" and column == len(logs) - 1:
+                _draw_panel(axes, beside, panel, "from nothing, ", linestyle="--")
+            if panel != "rate" and not smooth:
+                _mark_steps(axes, log, label=panel == "loss")
             if column == 0:
                 axes.set_ylabel({"loss": "loss", "accuracy": "accuracy", "rate": "learning rate"}[panel])
                 if panel != "rate":
@@ -154,7 +162,7 @@ def plot(logs: Sequence[Log]) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, log: Log, panel: str, mark_steps: bool) -> None:
+def _draw_panel(axes: Axes, log: Log, panel: str, prefix: str = "", linestyle: str = "-") -> None:
     axes.grid(alpha=0.3)
     axes.margins(x=0.02)
     if panel == "rate":
@@ -163,17 +171,18 @@ def _draw_panel(axes: Axes, log: Log, panel: str, mark_steps: bool) -> None:
         return
     wanted = panel == "loss"
     if wanted and log.loss:
-        axes.plot(*_points(log.loss), color="C0", linewidth=1.3, label="training")
+        style: dict[str, Any] = {"color": "C0", "linewidth": 1.3, "linestyle": linestyle}
+        axes.plot(*_points(log.loss), **style, label=f"{prefix}training")
     elif not wanted:
         for name, series in log.train.items():
             if not _is_loss(name):
-                axes.plot(*_points(series), linewidth=1.3, label=f"training {name}")
+                label = f"{prefix}training {name}"
+                axes.plot(*_points(series), linewidth=1.3, linestyle=linestyle, label=label)
     shown = [name for name in log.test if _is_loss(name) == wanted]
     for number, name in enumerate(shown):
-        label = "validation" if len(shown) == 1 else f"validation {name}"
-        axes.plot(*_points(log.test[name]), color=f"C{number + 1}", marker="o", markersize=3.5, label=label)
-    if mark_steps:
-        _mark_steps(axes, log, label=wanted)
+        label = prefix + ("validation" if len(shown) == 1 else f"validation {name}")
+        style = {"color": f"C{number + 1}", "marker": "o", "markersize": 3.5, "linestyle": linestyle}
+        axes.plot(*_points(log.test[name]), **style, label=label)
 
 
 def _mark_steps(axes: Axes, log: Log, label: bool) -> None:
@@ -235,6 +244,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=".png, .svg or .pdf (default: the first LOG with .png)"
     )
+    parser.add_argument(
+        "--beside", type=Path, metavar="LOG", help="a training from nothing, drawn dashed beside the last LOG"
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the values too")
     return parser
 
@@ -246,10 +258,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         logs = [read_log(path) for path in options.logs]
-        write_figure(out, plot(logs))
+        beside = read_log(options.beside) if options.beside else None
+        write_figure(out, plot(logs, beside))
+        every = [*logs, *([beside] if beside else [])]
         if options.csv:
-            write_csv(options.csv, logs)
-        print(*map(summary, logs), f"figure: {out}", sep="\n")
+            write_csv(options.csv, every)
+        print(*map(summary, every), f"figure: {out}", sep="\n")
 
     return run_program("plot_log", run)
 

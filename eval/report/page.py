@@ -1,5 +1,6 @@
 """The report's page: sections made once, said in every language, written with their pictures."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from eval.report.data_section import data_section
 from eval.report.maps_section import maps_section
 from eval.report.network_section import network_section
 from eval.report.page_pictures import Pictures
+from eval.report.prototxt_section import prototxt_section
 from eval.report.provenance_section import duration, provenance_section
 from eval.report.queries_section import queries_section
 from eval.report.run_folder import Run
-from eval.report.tables_section import table
+from eval.report.tables_section import answers, table
 from eval.report.terms import TERMS
 from eval.report.training_section import training_section
 from eval.report.words import LANGUAGES, Language, percent
@@ -25,6 +27,10 @@ from tools.program import folder_beside, write_text
 
 INDEX = {"en": "index.html", "zh": "index.zh.html"}
 """The page's file in each language."""
+README = {
+    code: Path(__file__).resolve().parents[2] / name
+    for code, name in (("en", "README.md"), ("zh", "README.zh.md"))
+}
 
 
 def write_report(run: Run, out: Path) -> None:
@@ -41,7 +47,8 @@ def write_report(run: Run, out: Path) -> None:
     with folder_beside(out) as folder:
         sections = make_sections(run, Pictures(folder / "img"))
         for code in LANGUAGES:
-            write_text(folder / INDEX[code], page(sections, Language(code)))
+            readme = os.path.relpath(README[code], out)
+            write_text(folder / INDEX[code], page(sections, Language(code), readme))
 
 
 def make_sections(run: Run, pictures: Pictures) -> dict[str, Any]:
@@ -49,9 +56,11 @@ def make_sections(run: Run, pictures: Pictures) -> dict[str, Any]:
     return {
         "run": run,
         "tables": {number: table(run, pictures, number) for number in (1, 2, 3)},
+        "answers": answers(run),
         "claims": claims_section(run),
         "maps": maps_section(run, pictures),
         "network": network_section(run, pictures),
+        "prototxt": prototxt_section(run),
         "data": data_section(run, pictures),
         "training": training_section(run, pictures),
         "queries": queries_section(run, pictures),
@@ -66,8 +75,8 @@ def breakable(name: str, after: str = "/_") -> Markup:
     )
 
 
-def page(sections: dict[str, Any], language: Language) -> str:
-    """The page's HTML in one language."""
+def page(sections: dict[str, Any], language: Language, readme: str = "README.md") -> str:
+    """The page's HTML in one language; `readme` is the way from it to the project's README."""
     environment = Environment(
         loader=PackageLoader("eval.report"),
         autoescape=True,
@@ -93,5 +102,6 @@ def page(sections: dict[str, Any], language: Language) -> str:
         terms=TERMS,
         names=NAMES,
         published=as_published,
+        readme=readme,
         steps=sections["run"].steps,
     )

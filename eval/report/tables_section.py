@@ -8,7 +8,7 @@ from eval.report import figures
 from eval.report.page_pictures import Illustration, Pictures
 from eval.report.run_folder import Run
 from eval.report.words import percent
-from eval.results.grid import Grid, grid_of, grid_of_habits, reading
+from eval.results.grid import Grid, dimension, grid_of, grid_of_habits, reading
 from eval.results.words import Text, Words, english, from_json, text
 
 MOST_BARS = 24
@@ -59,6 +59,51 @@ def table(run: Run, pictures: Pictures, number: int) -> Table | None:
         made.get("published", []),
         made.get("sources", {}),
     )
+
+
+def answers(run: Run) -> list[Words]:
+    """What Tables 1 and 2 say, in a sentence each; none of a table that is not there or blank."""
+    said: list[Words] = []
+    for number, made in run.tables.items():
+        with reading("a table of eval.tables", run.work / "results" / f"table{number}.json"):
+            if number == 1:
+                said += _best(made["rows"])
+            elif number == 2:
+                said += _gain(made["rows"])
+    return said
+
+
+def _best(rows: Sequence[Mapping[str, Any]]) -> list[Words]:
+    scored = [row for row in rows if row["map"] is not None]
+    if not scored:
+        return []
+    best = max(scored, key=lambda row: row["map"])
+    setting = text("{row}, {column}", row=best["layer"], column=dimension(best["label"]))
+    return [
+        text(
+            "Before fine-tuning, {best} is best in this run: mAP {figure}.",
+            best=setting,
+            figure=percent(best["map"], 1),
+        )
+    ]
+
+
+def _gain(rows: Sequence[Mapping[str, Any]]) -> list[Words]:
+    """Of the first setting that both models have."""
+    figures = {(row["layer"], row["label"], row["model"]): row["map"] for row in rows}
+    for layer, label, _ in figures:
+        before, after = (figures.get((layer, label, model)) for model in ("pretrained", "finetuned"))
+        if before is not None and after is not None:
+            return [
+                text(
+                    "Fine-tuning takes {setting} from {before} to {after}: {gain} points.",
+                    setting=text("{row}, {column}", row=layer, column=dimension(label)),
+                    before=percent(before, 1),
+                    after=percent(after, 1),
+                    gain=f"{100 * (after - before):+.1f}",
+                )
+            ]
+    return []
 
 
 def bars_of(grid: Grid) -> list[Bar]:

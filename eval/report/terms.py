@@ -30,6 +30,31 @@ TERMS = {
         "Philbin et al., CVPR 2007",
         "https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/",
     ),
+    "layers": Term(
+        "fc6, fc7, ReLU: the layers",
+        "A network is a chain of layers. VGG16 turns a picture of 224 x 224 pixels into maps by 13 "
+        "convolutions: what is seen where, at last in pool5. Three fully connected layers follow: fc6 and "
+        "fc7 make 4096 numbers each, fc8 one for each class. fc6_relu6 is fc6 with all below 0 set to 0, "
+        "which is what the next layer gets. Such a list of numbers is the picture's feature: pictures are "
+        "alike where their features are, and a search puts those first that have the largest dot product "
+        "with the query's.",
+        Markup(
+            "ReLU(<i>x</i>) = max(0, <i>x</i>), &nbsp; likeness = <i>q</i> · <i>d</i>, &nbsp; "
+            "‖<i>q</i>‖ = ‖<i>d</i>‖ = 1"
+        ),
+        "Simonyan and Zisserman, arXiv 1409.1556",
+        "https://arxiv.org/abs/1409.1556",
+    ),
+    "finetuning": Term(
+        "Fine-tuning",
+        "Training that begins with a network which has learnt something else, here from ImageNet's pictures "
+        "of things, and goes on with pictures of the task, here of buildings, in small steps. What the first "
+        "layers know of edges and textures stays useful; the later ones turn to what tells buildings apart. "
+        "The classes are only a means: what is used afterwards are the features.",
+        Markup("<i>w</i> ← <i>w</i> + <i>v</i>, &nbsp; <i>v</i> ← 0.9 <i>v</i> − rate · ∂loss ∕ ∂<i>w</i>"),
+        "Babenko et al., Neural Codes, ECCV 2014",
+        "https://arxiv.org/abs/1404.1777",
+    ),
     "whitening": Term(
         "PCA with whitening",
         "PCA turns the vectors into directions of falling variance and keeps the first D; whitening "

@@ -1,4 +1,4 @@
-"""The report's section on fine-tuning: the curves of Caffe's log, the solver, where it ended."""
+"""The report's section on fine-tuning: the curves of Caffe's log, and where it ended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from pathlib import Path
 
 from eval.report.page_pictures import Illustration, Pictures
 from eval.report.run_folder import Run, read_rows
+from eval.results.words import Text, Words
 
 
 @dataclass(frozen=True)
 class Phase:
     """One log of Caffe's: its name, its steps, and the first and last of each figure in it."""
 
-    log: str
+    log: Words
     iterations: int
     first: Mapping[str, float]
     last: Mapping[str, float]
@@ -24,7 +25,8 @@ class TrainingSection:
 
     figure: Illustration
     phases: Sequence[Phase]
-    solver: str
+    from_nothing: bool
+    """Whether another training from nothing is drawn beside it."""
 
     @property
     def of_the_last_layer(self) -> bool:
@@ -33,13 +35,13 @@ class TrainingSection:
 
 
 def training_section(run: Run, pictures: Pictures) -> TrainingSection | None:
-    """The curves of Caffe's log, the solver, the last figures; None where nothing was trained."""
+    """The curves of Caffe's log, the last figures; None where nothing was trained."""
     drawing, values = (run.work / "results" / f"training.{ending}" for ending in ("svg", "csv"))
     if not drawing.is_file():
         return None
     svg = drawing.read_text(encoding="utf-8")
     rows = read_rows(values) or []
-    solver = run.work / "prototxt" / "train" / "solver.prototxt"
+    logs = list(dict.fromkeys(row["log"] for row in rows))
     return TrainingSection(
         Illustration(
             pictures.svg("training", svg, "Loss and accuracy by iteration"),
@@ -47,9 +49,13 @@ def training_section(run: Run, pictures: Pictures) -> TrainingSection | None:
             "still falls, the network learns its pictures by heart. Dotted lines mark where the learning "
             "rate drops: a step down in the loss often follows.",
         ),
-        [_phase(log, rows) for log in dict.fromkeys(row["log"] for row in rows)],
-        solver.read_text(encoding="utf-8") if solver.is_file() else "",
+        [_phase(log, rows) for log in logs],
+        any(map(_is_from_nothing, logs)),
     )
+
+
+def _is_from_nothing(log: str) -> bool:
+    return Path(log).parent.name.endswith("_scratch")  # recipes/from_scratch.sh
 
 
 def _phase(log: str, rows: Sequence[Mapping[str, str]]) -> Phase:
@@ -63,4 +69,5 @@ def _phase(log: str, rows: Sequence[Mapping[str, str]]) -> Phase:
             name = named[row["what"]] + (row["name"] if row["what"] == "test" else "")
             first.setdefault(name, float(row["value"]))
             last[name] = float(row["value"])
-    return Phase(Path(log).stem, int(own[-1]["iteration"]), first, last)
+    called: Words = Text("from nothing", {}) if _is_from_nothing(log) else Path(log).stem
+    return Phase(called, int(own[-1]["iteration"]), first, last)

@@ -3,6 +3,8 @@
 
 check_run() {
     check_environment
+    [[ -z $FROM_SCRATCH || -d prototxt/$NETWORK/pretraining ]] ||
+        problem "FROM_SCRATCH=$FROM_SCRATCH trains from nothing, for which prototxt/$NETWORK has no folder pretraining"
     [[ $variants == no || $FINETUNE_MODE == all ]] ||
         problem "--variants compares FINETUNE_MODE=all with the other two; $profile_file has FINETUNE_MODE=$FINETUNE_MODE"
     check_layers

@@ -36,6 +36,7 @@ setting TRAIN_BATCH      ""           number?   # the most that a GPU takes at o
 setting TEST_BATCH       ""           number?   # empty: as in the prototxt; the lists are cut so that it divides them
 setting MAX_ITER         ""           number?
 setting BASE_LR          ""           rate?
+setting FROM_SCRATCH     ""           number?   # so many iterations from nothing too, on the same pictures, to see the difference
 setting KEEP_SNAPSHOTS   3            number    # the newest so many; VGG16's take 1.1 GB each
 
 # Section 1 and 6, features and scores

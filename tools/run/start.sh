@@ -57,6 +57,12 @@ if_set() { [[ -z $2 ]] || echo "$1 $2"; } # OPTION VALUE: both, where there is a
 
 if_yes() { [[ $2 != yes ]] || echo "$1"; } # OPTION yes|no
 
+# other_trainings: recipes of networks that the tables don't show
+other_trainings() {
+    [[ -z $FROM_SCRATCH ]] || echo from_scratch
+    [[ $variants == no ]] || echo variants
+}
+
 # stock_deploy: the network's deploy file as its authors wrote it, ReLU and dropout in place
 stock_deploy() {
     local file

@@ -5,8 +5,12 @@ if fine_tunes; then
     logs=("$TRAINING/log.txt") # of the phases, in order
     if [[ $FINETUNE_MODE == last ]]; then logs=("$TRAINING/log_last.txt"); fi
     if [[ $FINETUNE_MODE == two-phase ]]; then logs=("$TRAINING/log_last.txt" "$TRAINING/log.txt"); fi
-    step makes "$RESULTS/training.svg" "$RESULTS/training.csv" from "$FINETUNED" by \
-        python -m tools.plot_log "${logs[@]}" --out "$RESULTS/training.svg" --csv "$RESULTS/training.csv"
+    beside=() scratch=()
+    if [[ -n $FROM_SCRATCH ]]; then
+        beside=(--beside "${TRAINING}_scratch/log.txt") scratch=("$W/models/from_scratch.caffemodel")
+    fi
+    step makes "$RESULTS/training.svg" "$RESULTS/training.csv" from "$FINETUNED" "${scratch[@]}" by \
+        python -m tools.plot_log "${logs[@]}" "${beside[@]}" --out "$RESULTS/training.svg" --csv "$RESULTS/training.csv"
     shown_ranks+=("$RANKS/finetuned") shown_weights+=("finetuned=$FINETUNED")
 fi
 step makes "$MAPS" from "$DEPLOY" "${shown_ranks[@]}" "$MEAN" "$DATABASE" by \
