@@ -1,28 +1,34 @@
 """Stops a small run at drawn moments, lets it go on, and compares with a run that nobody disturbed.
 
-    python -m tests.campaign kill --times 100       SIGKILL, SIGTERM or SIGINT to the run or its processes
+    python -m tests.campaign kill --times 100       signals to the run or to its processes
     python -m tests.campaign power-cut --times 50   what had reached a loop-mounted ext4, and nothing else
 
-A proof of its own, minutes to an hour: not part of the daily tests; the second needs root. The run is the
-whole walk to Table 2 on drawn pictures, the demo's network and some steps of training; every third
-disturbed run is one with --force on a finished folder. A stop in training changes the order of its
-pictures, so after one only what training does not touch must be the same bytes. The same seed draws the
-same moments.
+A proof of its own, an hour or two: not part of the daily tests; the second needs root. The run is the whole
+walk to Table 2 on drawn pictures, the demo's network and some steps of training. Every stage has its turn,
+and the moment in it is drawn. Of four disturbed runs two begin in an empty folder, one is --force on a
+finished one, and one begins on a finished one with another seed and goes on with the first; every third is
+stopped twice by `kill`. A stop in training changes the rounding of what is trained, so after one only what
+training does not touch must be the same bytes.
+
+With --keep DIR what became of each run is in DIR/kill.jsonl or DIR/power-cut.jsonl, and a campaign that was
+stopped goes on behind the last. The same seed draws the same moments.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -33,16 +39,39 @@ MARK = "CAMPAIGN_RUN"
 """In the environment of every process of a run, which tells them from others."""
 IMAGE_BYTES = 400 << 20
 CLASSES, EACH = 4, 6
+LONGEST_SECONDS = 1800
+"""What a run on a loaded machine may take."""
+KILLS = {
+    "KILL to all": signal.SIGKILL,
+    "KILL to run_all.sh": signal.SIGKILL,
+    "KILL to its largest process": signal.SIGKILL,
+    "TERM": signal.SIGTERM,
+    "INT": signal.SIGINT,
+    "HUP": signal.SIGHUP,
+    "TERM to all": signal.SIGTERM,
+}
+BEGINNINGS = ("fresh", "fresh", "--force", "another seed")
+SAME, BUT_TRAINING = "the same bytes", "but for the training"
 
 
-@dataclass
-class Tally:
-    """What became of the disturbed runs."""
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a disturbed run: how it was stopped, in which stages, and what it came to."""
 
-    same: int = 0
-    trained_anew: int = 0
-    failures: list[str] = field(default_factory=list)
-    stages: dict[str, int] = field(default_factory=dict)
+    number: int
+    beginning: str
+    stops: list[tuple[str, str]]
+    """How and in which stage."""
+    result: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The run that nobody disturbed: seconds by stage, and results."""
+
+    stages: dict[str, float]
+    results: dict[str, str]
 
 
 def draw(kind: int, number: int) -> np.ndarray:
@@ -84,32 +113,28 @@ def write_inputs(folder: Path) -> Path:
     profile.write_text(
         f"NETWORK=demo\nTRAIN_PICTURES='{folder}/classes'\nDATABASE='{folder}/jpg'\nGROUND_TRUTH='{folder}/gt'\n"
         f"WEIGHTS='{folder}/pretrained.caffemodel'\nMEAN=104,117,123\nNUM_WANTED=30\nRESIZE=72\nMAX_ITER=30\n"
-        "BASE_LR=0.0001\nDIMS='8 none'\n"
+        "BASE_LR=0.0001\nLAYERS='fc6 fc7'\nDIMS='8 none'\n"
     )
     return profile
 
 
-def command(profile: Path, work: Path, *more: str) -> list[str]:
-    return [
-        str(ROOT / "run_all.sh"),
-        "--profile",
-        str(profile),
-        "--work",
-        str(work),
-        "--table",
-        "2",
-        "--from",
-        "data",
-        *more,
-    ]
+def start(profile: Path, work: Path, name: str, *more: str) -> subprocess.Popen[bytes]:
+    """Begin a run, or go on with it; its log lies beside its folder."""
+    words = ["--profile", profile, "--work", work, "--table", "2", "--from", "data", *more]
+    with log_of(work).open("ab") as log:
+        return subprocess.Popen(
+            [ROOT / "run_all.sh", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {MARK: name},
+            start_new_session=True,
+        )
 
 
-def start(profile: Path, work: Path, name: str, *more: str) -> subprocess.Popen:
-    log = (work.parent / f"{work.name}.log").open("ab")
-    environment = os.environ | {MARK: name}
-    return subprocess.Popen(
-        command(profile, work, *more), stdout=log, stderr=log, env=environment, start_new_session=True
-    )
+def log_of(work: Path) -> Path:
+    """Where a run's words are gathered."""
+    return work.parent / f"{work.name}.log"
 
 
 def processes_of(name: str) -> list[int]:
@@ -139,70 +164,103 @@ def without_training(found: dict[str, str]) -> dict[str, str]:
     return kept
 
 
-def stage_at_work(work: Path) -> str:
-    """The stage whose step was begun last."""
-    begun = list((work / ".steps").glob("*.begun")) if (work / ".steps").is_dir() else []
-    return begun[0].name.removesuffix(".begun") if begun else "between two steps"
+def stages_in(log: str) -> list[str]:
+    """The stages that a log has headers of."""
+    return re.findall(r"^─{20,}\n(\w+)", log, re.MULTILINE)
 
 
-def settle(tally: Tally, profile: Path, work: Path, expected: dict[str, str], name: str, stage: str) -> None:
-    """Let a disturbed run go on to its end, and compare."""
-    tally.stages[stage] = tally.stages.get(stage, 0) + 1
-    process = start(profile, work, name, "--take-over")
-    if process.wait(900) != 0:
-        tally.failures.append(f"{name}, stopped at {stage}: exit {process.returncode}, see {work}.log")
-        return
-    found = results(work)
-    if found == expected:
-        tally.same += 1
-    elif without_training(found) == without_training(expected):
-        tally.trained_anew += 1
-    else:
-        other = [key for key in expected if found.get(key) != expected[key]]
-        tally.failures.append(f"{name}, stopped at {stage}: other {', '.join(other)}")
+def reference_run(profile: Path, work: Path) -> Reference:
+    """The run that nobody disturbs, or the one that an earlier call made."""
+    made = work.with_name("reference.json")
+    if not made.is_file():
+        shutil.rmtree(work, ignore_errors=True)
+        log_of(work).unlink(missing_ok=True)
+        if start(profile, work, "reference").wait() != 0:
+            sys.exit(f"campaign: the undisturbed run failed: see {log_of(work)}")
+        times = re.findall(r"^(\w+): done in (\d+):(\d+)$", log_of(work).read_text(), re.MULTILINE)
+        stages = {stage: 60.0 * int(minutes) + int(seconds) for stage, minutes, seconds in times}
+        made.write_text(json.dumps(asdict(Reference(stages, results(work)))))
+    return Reference(**json.loads(made.read_text()))
 
 
-def kill_run(process: subprocess.Popen, name: str, drawn: random.Random) -> str:
-    """Stop a run in one of the ways that runs are stopped; which."""
-    how = drawn.choice(["KILL to all", "KILL to run_all.sh", "TERM", "INT", "TERM to all"])
-    number = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT}[how.split()[0]]
-    targets = processes_of(name) if how.endswith("all") else [process.pid]
+def wait_for_moment(process: subprocess.Popen[bytes], work: Path, stage: str, seconds: float) -> None:
+    """Until so many seconds after a run has begun with a stage, or until it has ended."""
+    before = log_of(work).stat().st_size
+    while process.poll() is None:
+        with log_of(work).open("rb") as log:
+            log.seek(before)
+            if stage in stages_in(log.read().decode(errors="replace")):
+                break
+        time.sleep(0.02)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def kill_run(process: subprocess.Popen[bytes], name: str, how: str) -> None:
+    """Stop a run in one of the ways that runs are stopped, and wait for run_all.sh's end."""
+    targets = [process.pid]
+    if how.endswith("all"):
+        targets = processes_of(name)
+    elif how.endswith("process"):
+        targets = sorted(processes_of(name), key=memory_of)[-1:]
     for pid in targets:
         with suppress(ProcessLookupError):
-            os.kill(pid, number)
-    process.wait(300)
-    return how
+            os.kill(pid, KILLS[how])
+    process.wait(LONGEST_SECONDS)
 
 
-def kill_campaign(times: int, seed: int, place: Path) -> Tally:
-    """Runs that are killed, each in a folder of its own."""
-    tally, drawn = Tally(), random.Random(seed)
-    profile = write_inputs(place / "inputs")
-    seconds, expected = undisturbed(profile, place / "reference")
-    for number in range(times):
-        name, work = f"kill_{number}", place / f"run_{number}"
-        more = []
-        if number % 3 == 2:
-            shutil.copytree(place / "reference", work, symlinks=True)
-            more = ["--force"]
-        process = start(profile, work, name, *more)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(drawn.uniform(0.02, 1) * seconds)
-        stage = stage_at_work(work)
-        how = kill_run(process, name, drawn)
-        settle(tally, profile, work, expected, f"{name} ({how})", stage)
-        report(tally, number + 1, times)
-        if not any(failure.startswith(name) for failure in tally.failures):
-            shutil.rmtree(work)
-    return tally
+def memory_of(pid: int) -> int:
+    """Pages of a process that are in memory; 0 where it has ended."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return 0
 
 
-def undisturbed(profile: Path, work: Path) -> tuple[float, dict[str, str]]:
-    """Seconds and results of the run that nobody disturbs."""
+def beginning(number: int, reference: Path, work: Path) -> tuple[str, list[str]]:
+    """What a disturbed run begins with, in words and in options; what must be there is put there."""
+    kind = BEGINNINGS[number % len(BEGINNINGS)]
+    if kind != "fresh":
+        shutil.copytree(reference, work, symlinks=True)
+    return kind, {"fresh": [], "--force": ["--force"], "another seed": ["--seed", "2"]}[kind]
+
+
+def went_on(profile: Path, work: Path, expected: dict[str, str], name: str) -> str:
+    """Let a disturbed run go on to its end; what it came to."""
+    status = start(profile, work, name, "--take-over").wait(LONGEST_SECONDS)
+    if status != 0:
+        return f"failed: exit {status}, see {log_of(work)}"
+    found = results(work)
+    if found == expected:
+        return SAME
+    if without_training(found) == without_training(expected):
+        return BUT_TRAINING
+    return "failed: other " + ", ".join(key for key in expected if found.get(key) != expected[key])
+
+
+def kill_one(number: int, drawn: random.Random, place: Path, profile: Path, reference: Reference) -> Outcome:
+    """A run that is killed, in a folder of its own."""
     began = time.monotonic()
-    if start(profile, work, "reference").wait() != 0:
-        sys.exit(f"campaign: the undisturbed run failed: see {work}.log")
-    return time.monotonic() - began, results(work)
+    name, work = f"kill_{number}", place / f"run_{number}"
+    shutil.rmtree(work, ignore_errors=True)
+    log_of(work).write_text("")
+    kind, more = beginning(number, place / "reference", work)
+    stops = []
+    for _ in range(2 if number % 3 == 0 else 1):
+        stage, how = aimed_at(number + 5 * len(stops), reference), drawn.choice(list(KILLS))
+        process = start(profile, work, name, *more, *(["--take-over"] if stops else []))
+        wait_for_moment(process, work, stage, drawn.uniform(0, reference.stages[stage] + 1))
+        stops.append((how, (stages_in(log_of(work).read_text()) or ["start"])[-1]))
+        kill_run(process, name, how)
+    result = went_on(profile, work, reference.results, name)
+    if not result.startswith("failed"):
+        shutil.rmtree(work)
+        log_of(work).unlink()
+    return Outcome(number, kind, stops, result, time.monotonic() - began)
+
+
+def aimed_at(number: int, reference: Reference) -> str:
+    """The stages in turn."""
+    return list(reference.stages)[number % len(reference.stages)]
 
 
 @contextmanager
@@ -216,52 +274,91 @@ def mounted(image: Path, place: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def power_campaign(times: int, seed: int, place: Path) -> Tally:
-    """Runs whose power is cut: what had reached the device is there, what waited in memory is not."""
-    tally, drawn = Tally(), random.Random(seed)
-    profile = write_inputs(place / "inputs")
-    seconds, expected = undisturbed(profile, place / "reference")
+def cut_one(number: int, drawn: random.Random, place: Path, profile: Path, reference: Reference) -> Outcome:
+    """A run whose power is cut: what had reached the device is there, what waited in memory is not."""
+    began = time.monotonic()
+    name = f"cut_{number}"
     # in memory, so that the copy of a moment takes a moment
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="campaign-") as memory:
-        for number in range(times):
-            name, image, copy = f"cut_{number}", Path(memory, "image"), Path(memory, "copy")
-            with image.open("wb") as file:
-                file.truncate(IMAGE_BYTES)
-            subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
-            with mounted(image, place / "disk") as disk:
-                more = []
-                if number % 3 == 2:
-                    shutil.copytree(place / "reference", disk / "work", symlinks=True)
-                    os.sync()
-                    more = ["--force"]
-                process = start(profile, disk / "work", name, *more)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(drawn.uniform(0.02, 1) * seconds)
-                stage = stage_at_work(disk / "work")
-                for pid in processes_of(name):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGSTOP)
-                subprocess.run(["cp", "--sparse=always", image, copy], check=True)
-                for pid in processes_of(name):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                process.wait(60)
-            copy.replace(image)
-            with mounted(image, place / "disk") as disk:
-                settle(tally, profile, disk / "work", expected, name, stage)
-                if any(failure.startswith(name) for failure in tally.failures):
-                    shutil.copytree(disk, place / name, symlinks=True)
-            report(tally, number + 1, times)
-    return tally
+        image, copy = Path(memory, "image"), Path(memory, "copy")
+        with image.open("wb") as file:
+            file.truncate(IMAGE_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+        with mounted(image, place / "disk") as disk:
+            work = disk / "work"
+            log_of(work).write_text("")
+            kind, more = beginning(number, place / "reference", work)
+            os.sync()
+            stage = aimed_at(number, reference)
+            process = start(profile, work, name, *more)
+            wait_for_moment(process, work, stage, drawn.uniform(0, reference.stages[stage] + 1))
+            stopped = (stages_in(log_of(work).read_text()) or ["start"])[-1]
+            signal_all(name, signal.SIGSTOP)
+            subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+            signal_all(name, signal.SIGKILL)
+            process.wait(LONGEST_SECONDS)
+        copy.replace(image)
+        with mounted(image, place / "disk") as disk:
+            result = went_on(profile, disk / "work", reference.results, name)
+            if result.startswith("failed"):
+                shutil.copytree(disk, place / name, symlinks=True)
+    return Outcome(number, kind, [("power cut", stopped)], result, time.monotonic() - began)
 
 
-def report(tally: Tally, done: int, times: int) -> None:
-    """One line on how it goes."""
-    print(
-        f"{done}/{times}: {tally.same} the same bytes, {tally.trained_anew} but for the training, "
-        f"{len(tally.failures)} failed" + (f" (last: {tally.failures[-1]})" if tally.failures else ""),
-        flush=True,
+def signal_all(name: str, number: int) -> None:
+    """A signal to every process of a run."""
+    for pid in processes_of(name):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def campaign(what: str, times: int, seed: int, place: Path) -> list[Outcome]:
+    """The disturbed runs, those of an earlier call among them."""
+    journal = place / f"{what}.jsonl"
+    outcomes = (
+        [Outcome(**json.loads(line)) for line in journal.read_text().splitlines()]
+        if journal.is_file()
+        else []
     )
+    if not (place / "inputs" / "small").is_file():
+        shutil.rmtree(place / "inputs", ignore_errors=True)
+        write_inputs(place / "inputs")
+    profile = place / "inputs" / "small"
+    reference = reference_run(profile, place / "reference")
+    one = kill_one if what == "kill" else cut_one
+    for number in range(len(outcomes), times):
+        outcomes.append(one(number, random.Random(f"{what} {seed} {number}"), place, profile, reference))
+        with journal.open("a") as file:
+            file.write(json.dumps(asdict(outcomes[-1])) + "\n")
+        print(f"{number + 1}/{times}: {in_words(outcomes[-1])}", flush=True)
+    return outcomes
+
+
+def in_words(outcome: Outcome) -> str:
+    """One line on a run."""
+    stops = ", ".join(f"{how} in {stage}" for how, stage in outcome.stops)
+    return f"{outcome.beginning}; {stops}: {outcome.result} ({outcome.seconds:.0f} s)"
+
+
+def report(outcomes: Sequence[Outcome]) -> None:
+    """How many of how many, by beginning, by kind of stop and by stage."""
+    tables: dict[str, dict[str, Counter[str]]] = {"begun": {}, "stopped by": {}, "stopped in": {}}
+    for outcome in outcomes:
+        result = outcome.result.partition(":")[0]
+        keys = [("begun", outcome.beginning)]
+        for how, stage in outcome.stops:
+            keys += [("stopped by", how), ("stopped in", stage)]
+        for table, key in dict.fromkeys(keys):
+            tables[table].setdefault(key, Counter())[result] += 1
+    for table, rows in tables.items():
+        for key, counted in rows.items():
+            print(
+                f"{table} {key}: " + ", ".join(f"{count} {result}" for result, count in counted.most_common())
+            )
+    failed = [outcome for outcome in outcomes if outcome.result.startswith("failed")]
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} went on to the undisturbed run's tables")
+    for outcome in failed:
+        print(f"run {outcome.number}: {in_words(outcome)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -274,21 +371,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=("kill", "power-cut"))
     parser.add_argument("--times", type=int, default=20, metavar="N", help="disturbed runs (default: 20)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the moments (default: 1)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="work there, and leave what failed")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="work there, and go on with what is there")
     options = parser.parse_args(argv)
     if options.what == "power-cut" and os.geteuid() != 0:
         parser.error("power-cut mounts file systems, and needs root")
     place = (options.keep or Path(tempfile.mkdtemp(prefix="campaign-"))).resolve()
     place.mkdir(parents=True, exist_ok=True)
-    campaign = kill_campaign if options.what == "kill" else power_campaign
-    tally = campaign(options.times, options.seed, place)
-    for stage, count in sorted(tally.stages.items(), key=lambda item: -item[1]):
-        print(f"  stopped at {stage}: {count}")
-    for failure in tally.failures:
-        print(f"  failed: {failure}")
-    if not tally.failures:
+    outcomes = campaign(options.what, options.times, options.seed, place)
+    report(outcomes)
+    failed = any(outcome.result.startswith("failed") for outcome in outcomes)
+    if not failed and not options.keep:
         shutil.rmtree(place, ignore_errors=True)
-    return 1 if tally.failures else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

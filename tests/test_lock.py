@@ -72,7 +72,7 @@ def test_an_orphan_is_found_and_ended_when_told(tmp_path: Path) -> None:
     orphan = re.search(r"process (\d+) \([^)]*caffe\)", done.stderr)
     assert orphan and alive(int(orphan[1]))
     taken = run_all(tmp_path / "work", "--take-over")
-    assert "asked the run in" in taken.stdout
+    assert re.search(rf"asking the run in \S+ to end: process .*{orphan[1]} \([^)]*caffe\)", taken.stdout)
     assert (tmp_path / "snapshot").exists()
     assert not alive(int(orphan[1]))
     assert "does not exist" in taken.stderr  # so it went on, to a stage whose input is not there

@@ -51,8 +51,10 @@ class Run:
         found: dict[str, list[Step]] = {}
         files = (self.work / ".steps").glob("*.ran")
         for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.name)):
-            stage, seconds, command = file.read_text(encoding="utf-8").rstrip("\n").split("\t", 2)
-            found.setdefault(stage, []).append(Step(stage, int(seconds), command))
+            noted = file.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\t", 2)
+            if len(noted) == 3 and noted[1].isdecimal():  # a power cut may have emptied it
+                stage, seconds, command = noted
+                found.setdefault(stage, []).append(Step(stage, int(seconds), command))
         return found
 
     @cached_property

@@ -4,7 +4,7 @@
 source tools/run/holders.sh
 
 take_work_folder() {
-    [[ ! -e $W || -d $W/.steps || -z $(ls -A -- "$W") ]] || die "$W holds files that are not a run's; choose another folder with --work"
+    [[ ! -e $W || -d $W/.steps || -z $(ls -A -I .steps -- "$W") ]] || die "$W holds files that are not a run's; choose another folder with --work"
     mkdir -p -- "$W/.steps" 2>/dev/null && [[ -w $W/.steps ]] || die "cannot write to $W"
     ! lock_taken 0 || return 0
     [[ $take_over == yes ]] || die "another run is at work in $W: $(holders_in_words); --take-over ends it and goes on from there"
@@ -26,8 +26,9 @@ end_holders() { # as Ctrl-C would, so that Caffe writes its snapshot; who stays 
     local waited=0 pids
     pids=$(holders)
     # shellcheck disable=SC2086 # numbers
+    echo "run_all: asking the run in $W to end: $(in_words $pids)"
+    # shellcheck disable=SC2086
     kill -INT $pids 2>/dev/null || true
-    echo "run_all: asked the run in $W to end: $(holders_in_words)"
     while [[ -n $(holders) ]] && ((waited++ < 120)); do
         sleep 1
         # shellcheck disable=SC2046 # numbers; some ignore Ctrl-C, as what a shell starts in the background does

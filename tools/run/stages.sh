@@ -5,6 +5,8 @@
 #       step makes ...               steps.sh
 #   fi
 
+source tools/run/room.sh
+
 stage_name="" stage_started=0 stage_steps=0 stage_log="" job="" aside=""
 
 on_terminal() { [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; }
@@ -91,6 +93,11 @@ supervise() {
     return "$status"
 }
 
+say() { # TEXT: to the person and into the stage's log, where there is room for it
+    echo "$*"
+    echo "$*" 2>/dev/null >>"$stage_log" || true
+}
+
 log() { # standard input into the stage's log and on, whoever is told to stop: last words count
     trap '' INT TERM
     tee -a "$stage_log"
@@ -122,7 +129,7 @@ interrupted() { # SIGNAL
 failed() { # STATUS
     {
         echo
-        echo "run_all: stage $stage_name failed (exit $1). The end of $stage_log:"
+        echo "run_all: stage $stage_name failed (exit $1)$(little_room "$W"). The end of $stage_log:"
         grep -v '^ *@ *0x' "$stage_log" | tail -n 12 | sed 's/^/    /'
         echo "run_all: to go on from there: $(same_command)"
     } >&2

@@ -11,8 +11,9 @@
 #
 # W/.steps holds for each output OUT: OUT.done, its step's identity, the output's own, command and size; OUT.begun while it is made.
 # Marks go before outputs do, and come after them: a mark is written when everything before it is on the disk. So
-# whatever moment a run is stopped at, no half is taken for whole. A step that was stopped goes on with what it left
-# where its identity is the same; what a changed setting makes stale is moved to W/aside, never removed.
+# whatever moment a run is stopped at, no half is taken for whole. A mark that is cut short, or none of ours, counts for
+# none. A step that was stopped goes on with what it left where its identity is the same; what a changed setting makes
+# stale is moved to W/aside, never removed.
 
 MACHINE_OPTIONS=(--gpu --gpus --solver-mode --jobs --scheduler --keep)
 WHOLE_BYTES=$((1 << 30)) # a larger file counts by its size, its first and its last MB, a larger folder by its files' ends
@@ -58,7 +59,7 @@ step() {
     stage_steps=$((stage_steps + 1))
     if [[ ! -f $mark.begun || $(<"$mark.begun") != "$id" ]]; then clear_the_way; fi
     mkdir -p "${outs[@]%/*}"
-    echo "\$ $(quoted "${command[@]}")" | tee -a "$stage_log"
+    say "\$ $(quoted "${command[@]}")"
     seen=$(seen_of_inputs)
     supervise "${command[@]}" || failed $?
     [[ $(seen_of_inputs) == "$seen" ]] ||
@@ -68,17 +69,19 @@ step() {
 
 is_done() {
     local out
-    [[ $force == no && -f $mark.done ]] || return 1
+    [[ $force == no ]] && is_mark "$mark.done" || return 1
     [[ $(head -n 1 "$mark.done") == "$id" ]] || return 1
     [[ $kind == makes || $(sed -n 3p "$mark.done") == "$(quoted "${command[@]}")" ]] || return 1
     for out in "${outs[@]}"; do is_whole "$out" "$W/.steps/$(slug "$out").done" || return 1; done
 }
 
 is_whole() { # OUT MARK: nobody has emptied it since, nor cut it
-    local noted
-    [[ -e $1 && -f $2 ]] || return 1
-    noted=$(sed -n 4p "$2")
-    [[ $kind == writes || -z $noted || $noted == "$(size_of "$1")" ]]
+    [[ -e $1 ]] && is_mark "$2" || return 1
+    [[ $kind == writes || $(sed -n 4p "$2") == "$(size_of "$1")" ]]
+}
+
+is_mark() { # FILE: a mark with all its lines; what a power cut, another version or a hand has left there is none
+    [[ -f $1 && -r $1 ]] && (($(wc -l <"$1") == 4)) && [[ $(sed -n 2p "$1" | tr -d '\0') =~ ^[0-9a-f]{64}(,[0-9a-f]{64})?$ ]]
 }
 
 # size_of PATH: a file's bytes; of a folder, whether there is a file in it, for snapshots go
@@ -90,48 +93,57 @@ size_of() {
 
 # outputs that this step may not go on with leave their places; a step whose command alone changed writes over its text
 clear_the_way() {
-    local out ours=no
-    [[ ! -f $mark.done && ! -f $mark.begun ]] || ours=yes
-    if [[ $ours == yes && ! ($kind == writes && -f $mark.done && $(head -n 1 "$mark.done") == "$id") ]]; then
-        whole_mark "$mark.begun" "stale"
-        for out in "${outs[@]}"; do rm -f "$W/.steps/$(slug "$out").done"; done
-        for out in "${outs[@]}"; do set_aside "$out"; done
+    local out ours=no marks=("$mark.begun")
+    for out in "${outs[@]}"; do marks+=("$W/.steps/$(slug "$out").done"); done
+    aside=${aside:-$W/aside/$(date +%Y-%m-%d_%H-%M-%S)}
+    for out in "${marks[@]}"; do [[ ! -d $out ]] || in_place set_aside "$out"; done # no mark, and in its way
+    [[ ! -e $mark.done && ! -e $mark.begun ]] || ours=yes
+    if [[ $ours == yes && ! ($kind == writes && $(first_line "$mark.done") == "$id") ]]; then
+        in_place whole_mark "$mark.begun" "stale"
+        rm -f "${marks[@]:1}"
+        for out in "${outs[@]}"; do in_place set_aside "$out"; done
     fi
-    for out in "${outs[@]}"; do rm -f "$W/.steps/$(slug "$out").done"; done
-    whole_mark "$mark.begun" "$id"
+    rm -f "${marks[@]:1}"
+    in_place whole_mark "$mark.begun" "$id"
 }
 
+first_line() { [[ ! -f $1 ]] || head -n 1 "$1" | tr -d '\0'; }
+
 set_aside() { # PATH: below W, for what lies outside is the user's
-    local place
+    local place=$aside/${1#"$W"/}
     [[ $1 == "$W"/* && -e $1 ]] || return 0
-    aside=${aside:-$W/aside/$(date +%Y-%m-%d_%H-%M-%S)}
-    place=$aside/${1#"$W"/}
     while [[ -e $place ]]; do place+=_; done
-    mkdir -p "${place%/*}"
-    mv -T -- "$1" "$place"
-    [[ ! -f $W/.steps/$(slug "$1").ran ]] || cp "$W/.steps/$(slug "$1").ran" "$place.ran"
-    echo "moved aside: $place, made with other settings" | tee -a "$stage_log"
+    mkdir -p "${place%/*}" && mv -T -- "$1" "$place" || return
+    [[ ! -f $W/.steps/$(slug "$1").ran ]] || cp "$W/.steps/$(slug "$1").ran" "$place.ran" || return
+    say "moved aside: $place, made with other settings" >&3
 }
 
 finish_step() {
     local out
     for out in "${outs[@]}"; do
-        [[ -e $out ]] || { echo "run_all: the command ended well, but has not made $out" | tee -a "$stage_log" >&2; failed 0; }
+        [[ -e $out ]] || { say "run_all: the command ended well, but has not made $out" >&2; failed 0; }
     done
-    sync -f "$W" # outputs before marks
-    printf '%s\t%s\t%s\n' "$stage_name" $((SECONDS - began)) "$(quoted "${command[@]}")" >"$mark.ran" # for the report
+    in_place note_what_ran
+    in_place sync -f "$W" # outputs before marks
     for out in "${outs[@]:1}" "${outs[0]}"; do
-        whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(quoted "${command[@]}")" "$(size_of "$out")"
+        in_place whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(quoted "${command[@]}")" "$(size_of "$out")"
     done
     rm -f "$mark.begun"
 }
 
+note_what_ran() { # for the report
+    printf '%s\t%s\t%s\n' "$stage_name" $((SECONDS - began)) "$(quoted "${command[@]}")" >"$mark.ran"
+}
+
 # whole_mark FILE LINE...: there with all its lines, or not at all
 whole_mark() {
-    printf '%s\n' "${@:2}" >"$1.new"
-    sync "$1.new"
-    mv -T -- "$1.new" "$1"
-    sync "${1%/*}"
+    printf '%s\n' "${@:2}" >"$1.new" && sync "$1.new" && mv -T -- "$1.new" "$1" && sync "${1%/*}"
+}
+
+in_place() { # COMMAND...: something of a step's own in the work folder; why it can't be is one sentence
+    local said
+    { said=$("$@" 2>&1); } 3>&1 ||
+        die "stage $stage_name can't write to $W: ${said##*: }$(little_room "$W"). When that is mended, go on by: $(same_command)"
 }
 
 identity() { # of the step in kind, outs, ins and command
@@ -162,7 +174,7 @@ identity_of() { # PATH: what a step noted of it or of a folder above it; else wh
     [[ ! $path =~ ^[0-9.,]+$ ]] || { echo "$path" && return; } # a value, as MEAN may be
     while :; do
         marked=$W/.steps/$(slug "$path").done
-        if [[ -f $marked ]]; then
+        if is_mark "$marked"; then
             sed -n 2p "$marked"
             return
         fi
@@ -180,12 +192,13 @@ remembered_contents() {
     local note listing contents
     note=$W/.steps/$(slug "$1").seen
     listing=$(listing_of "$1")
-    if [[ -f $note && $(head -n 1 "$note") == "$listing" ]]; then
-        sed -n 2p "$note"
-        return
+    if [[ $(first_line "$note") == "$listing" ]]; then
+        contents=$(sed -n 2p "$note" | tr -d '\0')
     fi
-    contents=$(contents_of "$1")
-    printf '%s\n' "$listing" "$contents" >"$note"
+    if ! [[ ${contents-} =~ ^[0-9a-f]{64}$ ]]; then
+        contents=$(contents_of "$1")
+        printf '%s\n' "$listing" "$contents" 2>/dev/null >"$note" || true # it only spares time
+    fi
     echo "$contents"
 }
 
