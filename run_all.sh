@@ -55,7 +55,7 @@ if stage rename "Section 5, fine-tuning: class folders to 0 .. N-1, as Caffe's l
         python -m data_prep.rename_classes "$CLASSES" --from "$AUGMENTED"
 fi
 if stage split "Section 5, split into train and val"; then
-    step makes "$LISTS" from "$CLASSES" by \
+    step writes "$LISTS" from "$CLASSES" by \
         python -m data_prep.split "$CLASSES" --out "$LISTS" --train-share "$TRAIN_SHARE" --seed "$SEED" \
         $(if_set --test-batch "$TEST_BATCH") $(if_yes --copies-anywhere "$COPIES_ANYWHERE")
 fi

@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -284,7 +285,7 @@ def cut_one(number: int, drawn: random.Random, place: Path, profile: Path, refer
         with image.open("wb") as file:
             file.truncate(IMAGE_BYTES)
         subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
-        with mounted(image, place / "disk") as disk:
+        with mounted(image, place / f"disk_{number}") as disk:
             work = disk / "work"
             log_of(work).write_text("")
             kind, more = beginning(number, place / "reference", work)
@@ -298,7 +299,7 @@ def cut_one(number: int, drawn: random.Random, place: Path, profile: Path, refer
             signal_all(name, signal.SIGKILL)
             process.wait(LONGEST_SECONDS)
         copy.replace(image)
-        with mounted(image, place / "disk") as disk:
+        with mounted(image, place / f"disk_{number}") as disk:
             result = went_on(profile, disk / "work", reference.results, name)
             if result.startswith("failed"):
                 shutil.copytree(disk, place / name, symlinks=True)
@@ -312,32 +313,35 @@ def signal_all(name: str, number: int) -> None:
             os.kill(pid, number)
 
 
-def campaign(what: str, times: int, seed: int, place: Path) -> list[Outcome]:
-    """The disturbed runs, those of an earlier call among them."""
+def campaign(what: str, times: int, seed: int, place: Path, jobs: int) -> list[Outcome]:
+    """The disturbed runs, those of an earlier call among them; `jobs` at a time."""
     journal = place / f"{what}.jsonl"
-    outcomes = (
-        [Outcome(**json.loads(line)) for line in journal.read_text().splitlines()]
-        if journal.is_file()
-        else []
-    )
+    journal.touch()
+    outcomes = [Outcome(**json.loads(line)) for line in journal.read_text().splitlines()]
     if not (place / "inputs" / "small").is_file():
         shutil.rmtree(place / "inputs", ignore_errors=True)
         write_inputs(place / "inputs")
     profile = place / "inputs" / "small"
     reference = reference_run(profile, place / "reference")
     one = kill_one if what == "kill" else cut_one
-    for number in range(len(outcomes), times):
-        outcomes.append(one(number, random.Random(f"{what} {seed} {number}"), place, profile, reference))
-        with journal.open("a") as file:
-            file.write(json.dumps(asdict(outcomes[-1])) + "\n")
-        print(f"{number + 1}/{times}: {in_words(outcomes[-1])}", flush=True)
+
+    def disturb(number: int) -> Outcome:
+        return one(number, random.Random(f"{what} {seed} {number}"), place, profile, reference)
+
+    numbers = sorted(set(range(times)) - {outcome.number for outcome in outcomes})
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in as_completed([pool.submit(disturb, number) for number in numbers]):
+            outcomes.append(done.result())
+            with journal.open("a") as file:
+                file.write(json.dumps(asdict(outcomes[-1])) + "\n")
+            print(f"{len(outcomes)}/{times}: {in_words(outcomes[-1])}", flush=True)
     return outcomes
 
 
 def in_words(outcome: Outcome) -> str:
     """One line on a run."""
     stops = ", ".join(f"{how} in {stage}" for how, stage in outcome.stops)
-    return f"{outcome.beginning}; {stops}: {outcome.result} ({outcome.seconds:.0f} s)"
+    return f"run {outcome.number}, {outcome.beginning}; {stops}: {outcome.result} ({outcome.seconds:.0f} s)"
 
 
 def report(outcomes: Sequence[Outcome]) -> None:
@@ -358,7 +362,7 @@ def report(outcomes: Sequence[Outcome]) -> None:
     failed = [outcome for outcome in outcomes if outcome.result.startswith("failed")]
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} went on to the undisturbed run's tables")
     for outcome in failed:
-        print(f"run {outcome.number}: {in_words(outcome)}")
+        print(in_words(outcome))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -372,12 +376,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=20, metavar="N", help="disturbed runs (default: 20)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the moments (default: 1)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work there, and go on with what is there")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
     options = parser.parse_args(argv)
     if options.what == "power-cut" and os.geteuid() != 0:
         parser.error("power-cut mounts file systems, and needs root")
     place = (options.keep or Path(tempfile.mkdtemp(prefix="campaign-"))).resolve()
     place.mkdir(parents=True, exist_ok=True)
-    outcomes = campaign(options.what, options.times, options.seed, place)
+    outcomes = campaign(options.what, options.times, options.seed, place, options.jobs)
     report(outcomes)
     failed = any(outcome.result.startswith("failed") for outcome in outcomes)
     if not failed and not options.keep:

@@ -2,19 +2,23 @@
 
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import lmdb
 import numpy as np
 import pytest
+from small_disk import on_small_disk
 
 from tools import convert_in_parts
 from tools.convert_in_parts import convert
+from tools.program import one_sentence
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = ["convert_imageset", "--resize_height=32", "--resize_width=24", "/"]
@@ -132,6 +136,36 @@ def test_a_full_disk(made: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     convert(tmp_path / "list.txt", tmp_path / "out", COMMAND, 4)  # there is room now
     assert len(entries(tmp_path / "out")) == 20 * BROKEN
+
+
+@pytest.mark.parametrize(
+    ("free", "sentence"),
+    [(10**9, "bash ended by signal Bus error"), (3_000_000, "3.0 MB are free; with more room")],
+)
+def test_a_full_disk_that_ends_the_command_by_a_signal(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, sentence: str
+) -> None:
+    """As LMDB's lock file does, which is written through a memory map."""
+    monkeypatch.setattr(convert_in_parts.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises((ValueError, OSError)) as raised:
+        convert(made / "list.txt", tmp_path / "out", ["bash", "-c", "kill -BUS $$"], 1)
+    said = one_sentence(raised.value)
+    assert sentence in said
+    assert (str(tmp_path / "out.unfinished") in said) == (free < 10**9)
+
+
+def test_a_disk_that_is_full_to_the_last_byte(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    words = program(made / "list.txt", tmp_path / "small" / "out", "--jobs=1")
+    done = on_small_disk(
+        tmp_path / "small",
+        f"head -c 1G /dev/zero >{shlex.quote(str(tmp_path))}/small/fill; exec {shlex.join(words)}",
+        ROOT,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("convert_in_parts: No space left on device")
+    assert last.endswith(f": {tmp_path}/small/out.unfinished")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

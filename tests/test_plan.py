@@ -117,13 +117,31 @@ def test_too_little_room_is_refused_with_the_figures(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(
-        f"run_all: too little room at {tmp_path}: this run needs 0.2 GB, and 0.0 GB are free"
+        f"run_all: too little room at {tmp_path}: this run needs 202 MB, and 2.0 MB are free"
     )
     monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
     assert plan.main(["--check", *words]) == 0
     assert capsys.readouterr() == ("", "")
     assert plan.main(["--json", *words]) == 0
     assert "lmdb" in {one["stage"] for one in json.loads(capsys.readouterr().out)}
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 kB"),
+        (999_400, "999 kB"),
+        (999_600, "1.0 MB"),
+        (3_440_000, "3.4 MB"),
+        (99_960_000, "100 MB"),
+        (999_400_000, "999 MB"),
+        (999_600_000, "1.0 GB"),
+        (40e9, "40.0 GB"),
+        (1.234e12, "1,234 GB"),
+    ],
+)
+def test_sizes_are_said_in_the_unit_that_shows_them(size: float, words: str) -> None:
+    assert plan.size_in_words(size) == words
 
 
 @pytest.mark.parametrize("profile", ["demo", "article"])

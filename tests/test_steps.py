@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_disk import on_small_disk
 
 ROOT = Path(__file__).parent.parent
 
@@ -307,6 +308,35 @@ def test_a_work_folder_may_be_moved(tmp_path: Path) -> None:
     assert times_run(tmp_path) == 2
 
 
+@pytest.mark.parametrize("work", ["work", "{}/work"])
+def test_a_text_that_names_places_is_written_again_where_they_moved(tmp_path: Path, work: str) -> None:
+    """The lists, which name pictures by their whole path; what is made of them stays."""
+    body = """
+stage one "x" && step writes "$W/a" from in by bash -c 'echo ran >>count; realpath in >"$0"' "$W/a"
+stage two "x" && step makes "$W/b" from "$W/a" by bash -c 'echo ran >>count; touch "$0"' "$W/b"
+"""
+    for place in ("here", "there"):
+        if place == "here":
+            (tmp_path / place).mkdir()
+            (tmp_path / place / "in").write_text("x")
+        else:
+            (tmp_path / "here").rename(tmp_path / place)
+        path = script(tmp_path / place, body)
+        for _ in range(2):
+            run(path, WORK=work.format(tmp_path / place))
+        assert (tmp_path / place / "work/a").read_text() == f"{tmp_path / place}/in\n"
+    assert times_run(tmp_path / "there") == 3
+
+
+@pytest.mark.parametrize("kind", ["makes", "writes"])
+def test_a_text_that_was_emptied_is_written_again(tmp_path: Path, kind: str) -> None:
+    path = script(tmp_path, f"""stage one "x" && step {kind} "$W/a" by bash -c 'echo x >"$0"' "$W/a" """)
+    run(path)
+    (tmp_path / "work/a").write_text("")
+    run(path)
+    assert (tmp_path / "work/a").read_text() == "x\n"
+
+
 def test_an_input_edited_in_place_counts_though_its_size_is_the_same(two_steps: Path, tmp_path: Path) -> None:
     run(two_steps)
     (tmp_path / "in").write_text("y")
@@ -504,3 +534,97 @@ def test_an_input_far_down_has_a_mark_too(tmp_path: Path) -> None:
     path = script(tmp_path, f"""stage one "x" && step makes "$W/a" from "{far}" by cp "{far}" "$W/a" """)
     assert run(path).stderr == ""
     assert "nothing changed" in run(path).stdout
+
+
+@pytest.mark.parametrize("mark", ["done", "begun", "seen", "ran"])
+@pytest.mark.parametrize("left", ["", "a folder", "0" * 64 + "\n", "\0\0\0\n" * 4, "of another version\n"])
+def test_a_mark_that_is_none_of_ours_is_no_mark(
+    two_steps: Path, tmp_path: Path, mark: str, left: str
+) -> None:
+    """Cut short, of another version, a folder: nothing fails for it, and nothing is taken for done."""
+    run(two_steps)
+    for path in (tmp_path / "work/.steps").glob(f"[ai]*.{mark}"):
+        path.unlink()
+    place = tmp_path / f"work/.steps/{'in' if mark == 'seen' else 'a'}.{mark}"
+    if left == "a folder":
+        (place / "in it").mkdir(parents=True)
+    else:
+        place.write_text(left)
+    (tmp_path / "work/b").unlink()
+    for _ in range(2):
+        done = run(two_steps)
+        assert done.returncode == 0 and done.stderr == ""
+    assert "nothing changed" in done.stdout
+    assert (tmp_path / "work/b").read_text() == "x"
+    assert times_run(tmp_path) == (4 if mark == "done" else 3)
+    if mark == "done":
+        assert aside(tmp_path)["a"] == "x"
+
+
+@pytest.mark.parametrize("lines", range(1, 4))
+def test_a_mark_cut_behind_a_line_is_no_mark(two_steps: Path, tmp_path: Path, lines: int) -> None:
+    run(two_steps)
+    mark = tmp_path / "work/.steps/a.done"
+    whole = mark.read_text()
+    mark.write_text("".join(whole.splitlines(keepends=True)[:lines]))
+    run(two_steps)
+    assert times_run(tmp_path) == 3  # made again, and the same
+    assert mark.read_text() == whole
+
+
+def test_a_disk_that_is_full_when_a_step_s_mark_is_written(tmp_path: Path) -> None:
+    path = script(
+        tmp_path,
+        """
+stage one "x" && step makes "$W/a" by \\
+    bash -c 'touch small/a; head -c 1G /dev/zero >small/fill || true'""",
+    )
+    (tmp_path / "small").mkdir()
+    words = (
+        f"WORK=small bash {path} || WORK=small bash {path}; rm small/fill; WORK=small bash {path}; ls small"
+    )
+    done = on_small_disk(tmp_path / "small", words, tmp_path)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("head: ")]
+    assert said[0].startswith(
+        "die: stage one can't write to small: No space left on device: its disk is full, 0 MB"
+    )
+    assert said[0].endswith(f"When that is mended, go on by: {path} --profile p")
+    assert len(said) == 3
+
+
+def test_a_step_that_fails_on_a_full_disk_says_so(tmp_path: Path) -> None:
+    path = script(
+        tmp_path,
+        """stage one "x" && step makes "$W/a" by bash -c 'head -c 1G /dev/zero >small/fill; kill -BUS $$'""",
+    )
+    (tmp_path / "small").mkdir()
+    done = on_small_disk(tmp_path / "small", f"WORK=small bash {path}", tmp_path)
+    assert "stage one failed (exit 135): its disk is full, 0 MB are free at small. The end of" in done.stderr
+
+
+def test_what_a_step_notes_is_on_the_disk_before_its_mark(two_steps: Path, tmp_path: Path) -> None:
+    """A note that a power cut emptied would stay so, as its step is done."""
+    run(two_steps)
+    trace = tmp_path / "trace"
+    subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=openat,syncfs,rename,renameat2,renameat",
+            "-o",
+            trace,
+            "bash",
+            two_steps,
+        ],
+        env=os.environ | {"FORCE": "yes"},
+        check=True,
+        capture_output=True,
+    )
+    lines = trace.read_text().splitlines()
+    at = {
+        what: next(number for number, line in enumerate(lines) if part in line)
+        for what, part in (("note", 'a.ran", O_WRONLY'), ("sync", "syncfs("), ("mark", "a.done.new"))
+    }
+    assert at["note"] < at["sync"] < at["mark"]

@@ -7,10 +7,12 @@ same while its lines, the pictures' sizes and the command are.
 """
 
 import argparse
+import errno
 import hashlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -34,6 +36,7 @@ from tools.program import Progress, run_program, write_text
 # With fewer lines, starting convert_imageset would count; 1000 of the article's pictures take 200 MB of disk.
 LEAST_LINES, MOST_LINES = 100, 1000
 SPARE_BYTES = 1 << 20
+LITTLE_ROOM = 16 << 20
 SAMPLE = 50
 TOLD = re.compile(r"[WEF]\d{4}")
 """Begins what Caffe complains of; what it informs of (I) would come once a part, and decoders print more."""
@@ -116,10 +119,33 @@ class Workers:
         sys.stderr.write("".join(f"{line}\n" for line in log.splitlines() if TOLD.match(line)))
         if process.returncode != 0:
             why = last_words(log) or log.strip().rpartition("\n")[2]
-            status = f"{self._command[0]} ended with status {process.returncode}"
-            raise ValueError(f"{status}: {why}" if why else status)
+            ended = f"{self._command[0]} ended {_how(process.returncode)}"
+            raise ValueError(f"{ended}: {why}" if why else ended)
         part.rename(database)
         return database
+
+
+def _how(status: int) -> str:
+    """A process' end in words."""
+    return f"by signal {signal.strsignal(-status)}" if status < 0 else f"with status {status}"
+
+
+@contextmanager
+def full_disk_in_words(place: Path) -> Iterator[None]:
+    """Say that the disk of a folder is full where that is why something failed.
+
+    LMDB's words for it depend on what didn't fit: SIGBUS, an input/output error, no space left.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        free = shutil.disk_usage(place.parent).free if place.parent.is_dir() else LITTLE_ROOM
+        if free >= LITTLE_ROOM:
+            raise
+        words = (
+            f"No space left on device, {free / 1e6:.1f} MB are free; with more room the same command goes on"
+        )
+        raise OSError(errno.ENOSPC, words, str(place)) from error
 
 
 def convert(
@@ -134,23 +160,29 @@ def convert(
     root = command[-1] if command[-1].endswith("/") else ""
     sizes = picture_sizes(listed, entries, root)
     place = out.with_name(f"{out.name}.unfinished")
-    plan, joined = begin(place, lines, sizes, command, jobs)
-    size_of_part = plan.lines_a_part
-    numbered = ((i, lines[i * size_of_part : (i + 1) * size_of_part]) for i in range(joined, len(plan.parts)))
-    with (
-        Progress("lmdb", len(lines), done=min(joined * size_of_part, len(lines))) as progress,
-        growing(place / "lmdb") as database,
-    ):
-        for number, part in Workers(command, place, jobs).run(numbered):
-            append(database, part, number * size_of_part)
-            shutil.rmtree(part)
-            progress.advance(min(size_of_part, len(lines) - number * size_of_part))
+    with full_disk_in_words(place):
+        plan, joined = begin(place, lines, sizes, command, jobs)
+        join_parts(place, lines, plan, joined, jobs)
     if size:
         check(place / "lmdb", entries, root=root, size=size, sample=SAMPLE)
     if out.is_dir():
         out.rename(place / "before")
     (place / "lmdb").rename(out)
     shutil.rmtree(place)
+
+
+def join_parts(place: Path, lines: Sequence[bytes], plan: Plan, joined: int, jobs: int) -> None:
+    """Make the parts behind the `joined` ones, and put each behind them. Raises ValueError and OSError."""
+    size = plan.lines_a_part
+    numbered = ((i, lines[i * size : (i + 1) * size]) for i in range(joined, len(plan.parts)))
+    with (
+        Progress("lmdb", len(lines), done=min(joined * size, len(lines))) as progress,
+        growing(place / "lmdb") as database,
+    ):
+        for number, part in Workers(plan.command, place, jobs).run(numbered):
+            append(database, part, number * size)
+            shutil.rmtree(part)
+            progress.advance(min(size, len(lines) - number * size))
 
 
 def begin(

@@ -135,7 +135,7 @@ def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
         "finetune",
         weights * (2 * (kept + 1) + 1),
         steps * batch * TRAIN / speed * faster if settings["GPUS"] == "none" else None,
-        f"{steps:,} steps of {batch}; {kept + 1} snapshots of {2 * weights / 1e6:,.0f} MB and the model",
+        f"{steps:,} steps of {batch}; {kept + 1} snapshots of {size_in_words(2 * weights)} and the model",
     )
 
 
@@ -181,7 +181,7 @@ def needs(settings: dict[str, str], cores: int) -> list[Need]:
                         "data",
                         stay * pictures.bytes,
                         pictures.bytes / DOWNLOAD_RATE,
-                        f"{name}: {pictures.bytes / 1e9:.1f} GB to download (at 10 MB/s), and unpacked",
+                        f"{name}: {size_in_words(pictures.bytes)} to download (at 10 MB/s), and unpacked",
                         in_data=True,
                     )
                 )
@@ -224,15 +224,24 @@ def in_words(seconds: float | None) -> str:
     return f"{max(1, round(seconds / 60))} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def size_in_words(size: float) -> str:
+    """Bytes as 340 kB, 3.4 MB, 340 MB or 3.4 GB: two digits at least, where there are any."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= 0.9995 * unit:
+            return f"{size / unit:,.{1 if size < 99.95 * unit else 0}f} {name}"
+    return f"{size / 1e3:.0f} kB"
+
+
 def as_text(found: Sequence[Need], settings: dict[str, str], cores: int) -> str:
     """The plan for people."""
     lines = [f"Plan for {settings['PROFILE']} on {cores} cores, GPUs: {settings['GPUS']}", ""]
     lines += [
-        f"{need.stage:<16}{need.bytes / 1e9:>9.2f} GB {in_words(need.seconds):>12}   {need.why}"
+        f"{need.stage:<16}{size_in_words(need.bytes):>12} {in_words(need.seconds):>12}   {need.why}"
         for need in found
     ]
     for place, total in by_disk(found, settings).items():
-        lines.append(f"{'disk':<16}{total / 1e9:>9.2f} GB of {_free(place) / 1e9:.1f} GB free at {place}")
+        free = size_in_words(_free(place))
+        lines.append(f"{'disk':<16}{size_in_words(total):>12} of {free} free at {place}")
     known = sum(need.seconds or 0 for need in found)
     lines.append(f"{'time':<16}{in_words(known):>12}, computed from what was measured on 2 cores")
     return "\n".join(lines)
@@ -268,8 +277,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(as_text(found, settings, cores))
     for place, total in lacking.items():
         print(
-            f"run_all: too little room at {place}: this run needs {total / 1e9:.1f} GB, and "
-            f"{_free(place) / 1e9:.1f} GB are free (./run_all.sh --plan shows what for)",
+            f"run_all: too little room at {place}: this run needs {size_in_words(total)}, and "
+            f"{size_in_words(_free(place))} are free (./run_all.sh --plan shows what for)",
             file=sys.stderr,
         )
     return 1 if lacking else 0

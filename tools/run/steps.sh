@@ -2,8 +2,8 @@
 # A step is one command with what it makes and what it reads; it is skipped while nothing that counts has changed.
 #
 #   step makes OUT... from IN... by COMMAND...
-#   step writes OUT... from IN... by COMMAND...    OUT is a text of a moment's work: written again where COMMAND changed
-#                                                  in anything
+#   step writes OUT... from IN... by COMMAND...    OUT is a text of a moment's work: written again where COMMAND, or the
+#                                                  place that it names, changed in anything
 #
 # What counts is a step's identity: the hash of its command and of its inputs. In the command the run's own folder and
 # the machine (GPUs, processes, the engine where it gives the same) don't count. An input that a step has made counts by
@@ -71,14 +71,19 @@ is_done() {
     local out
     [[ $force == no ]] && is_mark "$mark.done" || return 1
     [[ $(head -n 1 "$mark.done") == "$id" ]] || return 1
-    [[ $kind == makes || $(sed -n 3p "$mark.done") == "$(quoted "${command[@]}")" ]] || return 1
+    [[ $kind == makes || $(sed -n 3p "$mark.done") == "$(command_here)" ]] || return 1
     for out in "${outs[@]}"; do is_whole "$out" "$W/.steps/$(slug "$out").done" || return 1; done
 }
 
 is_whole() { # OUT MARK: nobody has emptied it since, nor cut it
     [[ -e $1 ]] && is_mark "$2" || return 1
-    [[ $kind == writes || $(sed -n 4p "$2") == "$(size_of "$1")" ]]
+    case $kind in
+        writes) [[ $(size_of "$1") != 0 && $(size_of "$1") != "no files" ]] ;;
+        *) [[ $(sed -n 4p "$2") == "$(size_of "$1")" ]] ;;
+    esac
 }
+
+command_here() { echo "$PWD\$ $(quoted "${command[@]}")"; } # lists name pictures by their whole path
 
 is_mark() { # FILE: a mark with all its lines; what a power cut, another version or a hand has left there is none
     [[ -f $1 && -r $1 ]] && (($(wc -l <"$1") == 4)) && [[ $(sed -n 2p "$1" | tr -d '\0') =~ ^[0-9a-f]{64}(,[0-9a-f]{64})?$ ]]
@@ -96,8 +101,8 @@ clear_the_way() {
     local out ours=no marks=("$mark.begun")
     for out in "${outs[@]}"; do marks+=("$W/.steps/$(slug "$out").done"); done
     aside=${aside:-$W/aside/$(date +%Y-%m-%d_%H-%M-%S)}
-    for out in "${marks[@]}"; do [[ ! -d $out ]] || in_place set_aside "$out"; done # no mark, and in its way
     [[ ! -e $mark.done && ! -e $mark.begun ]] || ours=yes
+    for out in "${marks[@]}"; do [[ ! -d $out ]] || in_place set_aside "$out"; done # no mark, and in its way
     if [[ $ours == yes && ! ($kind == writes && $(first_line "$mark.done") == "$id") ]]; then
         in_place whole_mark "$mark.begun" "stale"
         rm -f "${marks[@]:1}"
@@ -126,7 +131,7 @@ finish_step() {
     in_place note_what_ran
     in_place sync -f "$W" # outputs before marks
     for out in "${outs[@]:1}" "${outs[0]}"; do
-        in_place whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(quoted "${command[@]}")" "$(size_of "$out")"
+        in_place whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(command_here)" "$(size_of "$out")"
     done
     rm -f "$mark.begun"
 }

@@ -4,7 +4,7 @@
 P=$W/pretraining
 step makes "$P/classes" "$P/classes.csv" from "$W/data/generic" by \
     python -m data_prep.rename_classes "$P/classes" --from "$W/data/generic"
-step makes "$P/lists" from "$P/classes" by \
+step writes "$P/lists" from "$P/classes" by \
     python -m data_prep.split "$P/classes" --out "$P/lists" --train-share 0.9 --seed "$SEED" \
     $(if_set --test-batch "$TEST_BATCH")
 step makes "$P/lmdb/train_lmdb" "$P/lmdb/val_lmdb" from "$P/lists" by \
