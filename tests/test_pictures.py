@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.classes import folders
 from data_prep.classes.folders import begin_from
 from tools.program import written_beside
 
@@ -53,6 +54,20 @@ def test_a_half_made_beginning_is_made_anew(source: Path, tmp_path: Path) -> Non
     (tmp_path / ".folder.part/a/old.jpg").write_text("of an interrupted run")
     begin_from(source, tmp_path / "folder")
     assert "a/old.jpg" not in listing(tmp_path / "folder")
+
+
+def test_what_is_copied_is_on_the_disk_before_the_folder_is_there(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may not leave a folder that counts as begun, of files with nothing in them."""
+    seen: list[tuple[set[str], bool]] = []
+
+    def note(part: Path) -> None:
+        seen.append((set(listing(part).values()), (tmp_path / "folder").exists()))
+
+    monkeypatch.setattr(folders, "all_to_disk", note)
+    begin_from(source, tmp_path / "folder")
+    assert seen == [({"a/1.jpg", "a/2.jpg", "b b/1.jpg"}, False)]
 
 
 def test_a_missing_source_is_an_error(tmp_path: Path) -> None:

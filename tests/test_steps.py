@@ -408,6 +408,32 @@ def test_an_input_that_changes_during_a_step_is_noticed(tmp_path: Path, change: 
     assert not (tmp_path / "work/.steps/a.done").exists()
 
 
+@pytest.mark.parametrize("change", ["echo more >>in/a", "rm in/a", "mv in/a x; mv x in/a", "touch in/b"])
+def test_a_picture_that_changes_or_was_away_during_a_step_is_noticed(tmp_path: Path, change: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_text("x")
+    body = """stage one "x" && step makes "$W/a" from in by bash -c 'ln -f in/a work/a; touch work/.x; {}'"""
+    done = run(script(tmp_path, body.format(change)))
+    assert "what one reads has changed while it was at work (in)" in done.stderr
+    assert not (tmp_path / "work/.steps/a.done").exists()
+    (tmp_path / "in" / "a").touch()
+    assert run(script(tmp_path, body.format("true"))).returncode == 0
+
+
+def test_an_input_that_changes_while_it_is_looked_at_is_noticed(tmp_path: Path) -> None:
+    """Between the look at it and the command: here while the step's old output is moved aside."""
+    (tmp_path / "in").write_text("x")
+    body = """
+mv() { [[ $* != *work/a* ]] || echo longer >in; command mv "$@"; }
+stage one "x" && step makes "$W/a" from in by cp in "$W/a"
+"""
+    run(script(tmp_path, body))
+    assert (tmp_path / "work/a").read_text() == "x"
+    done = run(script(tmp_path, body), FORCE="yes")
+    assert "what one reads has changed" in done.stderr
+    assert not (tmp_path / "work/.steps/a.done").exists()
+
+
 def test_a_command_that_makes_nothing_has_failed(tmp_path: Path) -> None:
     done = run(script(tmp_path, 'stage one "x" && step makes "$W/a" by true'))
     assert done.returncode == 1

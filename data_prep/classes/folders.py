@@ -13,7 +13,7 @@ from pathlib import Path
 from natsort import natsorted
 
 from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, folders_in, pictures_in, trouble_with
-from tools.program import written_beside
+from tools.program import all_to_disk, written_beside
 
 # The original's extension is part of a copy's name: a.jpg and a.png then can't claim the same copies, and no
 # photograph a user brings is called like that.
@@ -115,6 +115,7 @@ def begin_from(source: Path | None, folder: Path, leave_out: Container[str] = ()
                 target.mkdir(parents=True, exist_ok=True)
             else:
                 link_or_copy(name, target)
+        all_to_disk(part)  # of copies a power cut would leave the names, and nothing in them
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)

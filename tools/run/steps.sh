@@ -61,9 +61,9 @@ step() {
     mkdir -p "${outs[@]%/*}"
     say "\$ $(quoted "${command[@]}")"
     seen=$(seen_of_inputs)
+    [[ $(identity) == "$id" ]] || inputs_changed # since they were looked at, which may take a while
     supervise "${command[@]}" || failed $?
-    [[ $(seen_of_inputs) == "$seen" ]] ||
-        die "what $stage_name reads has changed while it was at work (${ins[*]}): the same command makes it anew"
+    [[ $(seen_of_inputs) == "$seen" ]] || inputs_changed
     finish_step
 }
 
@@ -129,7 +129,7 @@ finish_step() {
         [[ -e $out ]] || { say "run_all: the command ended well, but has not made $out" >&2; failed 0; }
     done
     in_place note_what_ran
-    in_place sync -f "$W" # outputs before marks
+    in_place sync -f "$W" "${outs[@]}" # before marks
     for out in "${outs[@]:1}" "${outs[0]}"; do
         in_place whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(command_here)" "$(size_of "$out")"
     done
@@ -213,10 +213,18 @@ files_of() { # PATH TESTS...: but for hidden ones below it, and LMDB's lock
 
 listing_of() { files_of "$1" -printf '%P %s %T@\n' | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
 
-seen_of_inputs() { # sizes and times, which tell whether a step has read one and the same thing all the while
+inputs_changed() {
+    die "what $stage_name reads has changed while it was at work (${ins[*]}): the same command makes it anew"
+}
+
+# sizes and times, which tell whether a step has read one and the same thing all the while; of the user's folders their
+# own times too, as a picture may have gone and come back
+seen_of_inputs() {
     local path
     for path in "${ins[@]}"; do
         [[ ! -e $path ]] || listing_of "$path"
+        [[ ! -d $path || $path == "$W"/* ]] ||
+            find -L "$path" -name '.*' ! -samefile "$path" -prune -o -type d -printf '%P %T@\n' | LC_ALL=C sort
     done
 }
 
