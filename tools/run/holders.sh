@@ -15,8 +15,8 @@ in_words() { # PROCESS...: as 4242 (caffe train -solver solver.prototxt)
     local pid command words=""
     (($#)) || { echo "a process of another user" && return; }
     for pid in "$@"; do
-        command=$(tr '\0\n' '  ' <"/proc/$pid/cmdline" 2>/dev/null | sed 's#[^ ]*/##g; s/ *$//' | cut -c 1-60)
-        words+=", $pid ($command)"
+        command=$({ tr '\0\n' '  ' <"/proc/$pid/cmdline"; } 2>/dev/null | sed 's#[^ ]*/##g; s/ *$//' | cut -c 1-60)
+        words+=", $pid (${command:-ended meanwhile})"
     done
     echo "process ${words:2}"
 }
