@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.files.ground_truth import GroundTruth, read_ground_truth
+from eval.files.ground_truth import GroundTruth, read_ground_truth, searched_pictures
 from eval.forward.network import check_any_size, check_layers, cut_behind
 from eval.forward.photographs import list_pictures
 from tools.files.caffemodel import stored_shapes
@@ -66,7 +66,8 @@ def problems(inputs: Inputs) -> tuple[list[str], dict[str, int]]:
     pictures = tried(lambda: list_pictures(inputs.images))
     truths = tried(lambda: read_ground_truth(inputs.gt))
     if pictures is not None:
-        counts["pictures"] = len(pictures)
+        searched = tried(lambda: searched_pictures(inputs.gt, pictures)) if truths is not None else pictures
+        counts["pictures"] = len(searched or pictures)
     if truths is not None:
         counts |= {"queries": len(truths), "positives": sum(len(truth.positives) for truth in truths)}
     if pictures is not None and truths is not None:

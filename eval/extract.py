@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.files.features_writer import FeaturesFile
-from eval.files.ground_truth import Query, read_queries
+from eval.files.ground_truth import Query, read_queries, searched_pictures
 from eval.forward.network import Network, check_any_size, check_layers, input_size
 from eval.forward.photographs import Picture, drawn, list_pictures, query_pictures
 from eval.forward.workers import ENGINE, Batch, Compute, compute, computed, default_jobs, workers
@@ -130,13 +130,15 @@ def asked(settings: Settings, learnt: dict[Path, Learnt]) -> tuple[Network, dict
         window_step=settings.windows,
         mop=str(settings.mop) if settings.mop else None,
     )
-    database = list_pictures(settings.images)
+    pictures = list_pictures(settings.images)
+    names = searched_pictures(settings.gt, pictures) if settings.gt else pictures
+    database = {name: pictures[name] for name in names}
     groups = {"database": drawn(database, settings.sample, settings.seed) if settings.sample else database}
     if settings.gt:
         queries = read_queries(settings.gt)
         if settings.boxes == "xywh":
             queries = [as_width_and_height(query) for query in queries]
-        groups["queries"] = query_pictures(queries, database, settings.images, settings.queries == "whole")
+        groups["queries"] = query_pictures(queries, pictures, settings.images, settings.queries == "whole")
     return network, groups
 
 

@@ -6,10 +6,9 @@ Per layer: L2-normalise, whitening PCA, L2-normalise, rank by dot product; avera
 
 import argparse
 import json
-import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,8 @@ from eval.files.features import (
     open_features,
     read_vectors,
 )
-from eval.files.ground_truth import GroundTruth, fingerprint, read_ground_truth
-from eval.rank.compute_ap import average_precisions, find_compute_ap
+from eval.files.ground_truth import GroundTruth, fingerprint, is_revisited, read_ground_truth
+from eval.rank.judge import Judge
 from eval.rank.recipe import (
     Floats,
     Ranking,
@@ -102,23 +101,22 @@ class Result:
 
 def score(settings: Settings) -> None:
     """Score every layer and write all results; the output folder changes only once everything is there."""
-    compute_ap = find_compute_ap()
     truths = read_ground_truth(settings.gt)
+    judge = Judge(settings.gt, truths, settings.jobs)
     with open_features(settings.features) as features, staged(settings.out) as stage:
         searched = names_of(features, "database")
         listed = set().union(*(truth.positives | truth.junk for truth in truths))
         check_queries(names_of(features, "queries"), truths, settings)
         check_pictures(searched, listed, settings)
         layers = wanted_layers(features, settings.layers)
+        judge.prepare(stage)
         with opened_distractors(settings, listed.union(searched), truths) as annex:
             for layer in layers:
                 data = check_vectors(features, "database", layer, len(searched))
                 if annex is not None:
                     annex.check(layer, data.shape[1])
             rows = [
-                row
-                for layer in layers
-                for row in score_layer(features, layer, settings, compute_ap, stage, annex)
+                row for layer in layers for row in score_layer(features, layer, settings, judge, stage, annex)
             ]
         about = about_scores(features, settings, len(searched), truths)
         text = json.dumps(about | {"rows": rows}, indent=1, allow_nan=False)
@@ -157,7 +155,9 @@ def opened_distractors(
         return nullcontext()
     from eval.distractors.scoring import open_annex
 
-    return open_annex(settings.distractors, taken, truths, settings.first, settings.jobs)
+    return open_annex(
+        settings.distractors, taken, truths, is_revisited(settings.gt), settings.first, settings.jobs
+    )
 
 
 @contextmanager
@@ -219,7 +219,7 @@ def score_layer(
     features: h5py.File,
     layer: str,
     settings: Settings,
-    compute_ap: str,
+    judge: Judge,
     stage: Path,
     annex: "Annex | None",
 ) -> Iterator[dict[str, Any]]:
@@ -230,8 +230,7 @@ def score_layer(
         for result in rankings(layer, descriptors, settings):
             folder = stage / result.folder
             lists = write_lists(folder, queries.names, database.names, result.ranking)
-            ap = average_precisions(compute_ap, settings.gt, queries.names, lists, settings.jobs)
-            row = result.setting | {"ranks": result.folder, "map": mean(ap), "ap": ap}
+            row = result.setting | {"ranks": result.folder} | judge.figures(queries.names, lists)
             print(
                 f"{result.folder:<45} {row['dim']:>5} dimensions   mAP {100 * row['map']:6.2f} %", flush=True
             )
@@ -363,10 +362,6 @@ def write_lists(folder: Path, queries: Sequence[str], names: Sequence[str], rank
     return lists
 
 
-def mean(figures: Mapping[str, float]) -> float:
-    return math.fsum(figures.values()) / len(figures)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
     settings = parse_options(argv)
@@ -405,7 +400,13 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("features", type=Path, help="features of database and queries (HDF5, from eval.extract)")
-    add("--gt", type=Path, required=True, metavar="DIR", help="ground truth in Oxford's layout")
+    add(
+        "--gt",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="ground truth in Oxford's layout, or a file of a revisited one (gnd_roxford5k.pkl)",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="where ranked lists and scores.json go")
     add("--layers", nargs="+", metavar="LAYER", help="layers to score (default: all in the file)")
     add(

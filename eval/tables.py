@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.files.scores import read_scores
-from eval.results import as_published, pooled, table_of_layers, table_of_representations
+from eval.results import (
+    as_published,
+    pooled,
+    table_of_layers,
+    table_of_protocols,
+    table_of_representations,
+)
 from eval.results.article import Article, article
 from eval.results.comparable import comparability
 from eval.results.summary import summary
@@ -28,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_pooled(options.pool, options.out)
         elif options.table == 3:
             write_representations(options.scores, options.out, options.data_note)
+        elif options.table == 4:
+            write_protocols(options.scores, options.out, options.data_note)
         else:
             files = {"pretrained": options.pretrained, "finetuned": options.finetuned}
             given = {model: path for model, path in files.items() if path}
@@ -84,6 +92,17 @@ def write_representations(files: Sequence[Path], out: Path, data_note: str | Non
     write(out, 3, made, table_of_representations.figures_of(rows), markdown)
 
 
+def write_protocols(files: Sequence[Path], out: Path, data_note: str | None) -> None:
+    """Write Table 4 of every row of these scores.json, and print it. Raises ValueError or OSError."""
+    rows = table_of_protocols.rows_of([read_scores(path) for path in files])
+    remarks: list[Words] = [text("Ours: {note}.", note=[data_note.rstrip(".")])] if data_note else []
+    made, markdown = (
+        table_of_protocols.as_text(rows, remarks),
+        table_of_protocols.as_markdown(rows, remarks),
+    )
+    write(out, 4, made, table_of_protocols.figures_of(rows), markdown)
+
+
 def write(
     out: Path, table: int, as_json: str, figures: Sequence[Mapping[str, object]], markdown: str
 ) -> None:
@@ -118,8 +137,11 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
         "at three dimensions each; Table 2: what fine-tuning gains; Table 3: every representation that was\n"
-        "scored. What was not scored is left blank, what the article doesn't have is added. Writes the\n"
-        "table to OUT as Markdown, JSON and CSV. With --summary: prints what a run has made.",
+        "scored; Table 4: the same by the protocols of Revisited Oxford and Paris. What was not scored is
+"
+        "left blank, what the article doesn't have is added. Writes the table to OUT as Markdown, JSON and
+"
+        "CSV. With --summary: prints what a run has made.",
         epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
         "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"
         "      --finetuned work/demo/ranks/finetuned/scores.json\n"
@@ -127,7 +149,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--table", type=int, choices=(1, 2, 3), help="which of the tables")
+    which.add_argument("--table", type=int, choices=(1, 2, 3, 4), help="which of the tables")
     which.add_argument("--pool", type=Path, nargs="+", metavar="WORK", help="Tables 1 and 2 of runs together")
     which.add_argument("--summary", type=Path, metavar="WORK", help="print the end of this run in some lines")
     add("--pretrained", type=Path, metavar="JSON", help="scores.json of the pre-trained network, for 1 and 2")
@@ -137,7 +159,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="JSON",
-        help="scores.json of every set of representations, for Table 3",
+        help="scores.json of every set of representations, for Tables 3 and 4",
     )
     add(
         "--as-published",
@@ -153,7 +175,12 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="what our figures were measured on, where that is not the article's network and data set",
     )
     options = parser.parse_args(argv)
-    for name, tables in (("pretrained", (1, 2)), ("finetuned", (2,)), ("scores", (3,)), ("out", (1, 2, 3))):
+    for name, tables in (
+        ("pretrained", (1, 2)),
+        ("finetuned", (2,)),
+        ("scores", (3, 4)),
+        ("out", (1, 2, 3, 4)),
+    ):
         given = getattr(options, name) is not None
         if given != (options.table in tables) and not (name == "out" and options.pool and given):
             wanted = " and ".join(f"Table {table}" for table in tables)

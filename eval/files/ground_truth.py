@@ -4,6 +4,9 @@
 `NAME_junk.txt` hold one picture a line. Pictures are named by their path below the picture folder, without
 extension.
 https://www.robots.ox.ac.uk/~vgg/data/oxbuildings/
+
+In place of the folder there may be a file of Revisited Oxford or Paris (eval/files/revisited.py): easy is
+what good is here, hard what ok is, and the pictures to search in are those that it names.
 """
 
 import hashlib
@@ -13,6 +16,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from eval.files.revisited import Asked, Revisited, read_revisited
+from tools.program import some
 
 # Oxford's query files, and only they, carry this in front of the picture's name.
 QUERY_PREFIX = "oxc1_"
@@ -39,25 +45,29 @@ class GroundTruth:
 
     query: Query
     good: frozenset[str]
+    """In a revisited ground truth: easy."""
     ok: frozenset[str]
+    """In a revisited ground truth: hard."""
     junk: frozenset[str]
 
     @property
     def positives(self) -> frozenset[str]:
-        """Pictures that should be found, at least one."""
+        """Pictures that should be found: at least one, but for a revisited ground truth's queries."""
         return self.good | self.ok
 
 
-def read_queries(folder: Path) -> list[Query]:
-    """Read every `*_query.txt` of a folder, in the order of their names.
+def read_queries(place: Path) -> list[Query]:
+    """Read every `*_query.txt` of a folder, in the order of their names; or the queries of a revisited file.
 
     Raises OSError where a file can't be read, ValueError where there is no query or one makes no sense.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder with ground truth")
-    files = sorted(folder.glob("*_query.txt"))
+    if place.is_file():
+        return [truth.query for truth in read_ground_truth(place)]
+    if not place.is_dir():
+        raise ValueError(f"{place} is not a folder with ground truth, nor a file of a revisited one")
+    files = sorted(place.glob("*_query.txt"))
     if not files:
-        raise ValueError(f"{folder} holds no query (no file called NAME_query.txt)")
+        raise ValueError(f"{place} holds no query (no file called NAME_query.txt)")
     return [read_query(file) for file in files]
 
 
@@ -76,13 +86,49 @@ def read_query(file: Path) -> Query:
     return Query(file.name.removesuffix("_query.txt"), picture.removeprefix(QUERY_PREFIX), (x1, y1, x2, y2))
 
 
-def read_ground_truth(folder: Path) -> list[GroundTruth]:
+def read_ground_truth(place: Path) -> list[GroundTruth]:
     """Read queries with their good, ok and junk pictures, in the order of the queries' names.
 
     Raises OSError where a file is missing, ValueError where a query has no positive, or a picture is positive
     and junk at once. A name that a list holds twice counts once (Oxford's own all_souls_1_good.txt has one).
+    A revisited file's queries are named after their pictures, and one may be without positives.
     """
-    return [_judged(folder, query) for query in read_queries(folder)]
+    if place.is_file():
+        truths = sorted(map(_revisited, read_revisited(place).asked), key=lambda truth: truth.query.name)
+        if not any(truth.positives for truth in truths):
+            raise ValueError(f"{place} has no query with something to be found")
+        return truths
+    return [_judged(place, query) for query in read_queries(place)]
+
+
+def is_revisited(place: Path) -> bool:
+    """Whether it is judged by the protocols of Revisited Oxford and Paris."""
+    return place.is_file()
+
+
+def searched_pictures(place: Path, pictures: Iterable[str]) -> list[str]:
+    """Those of a folder's pictures that are ranked: all, or those that a revisited file names.
+
+    Raises ValueError where it names one that isn't there, and where the folder has more than it names and
+    the queries' own.
+    """
+    there = list(pictures)
+    if not is_revisited(place):
+        return there
+    revisited: Revisited = read_revisited(place)
+    if lacking := sorted(set(revisited.searched) - set(there)):
+        raise ValueError(f"{place} searches {len(lacking)} pictures that are not there: {some(lacking)}")
+    known = {*revisited.searched, *(asked.image for asked in revisited.asked)}
+    if others := sorted(set(there) - known):
+        raise ValueError(
+            f"{place} does not know {len(others)} of the pictures, so it is another set's: {some(others)}"
+        )
+    searched = set(revisited.searched)
+    return [name for name in there if name in searched]
+
+
+def _revisited(asked: Asked) -> GroundTruth:
+    return GroundTruth(Query(asked.image, asked.image, asked.box), asked.easy, asked.hard, asked.junk)
 
 
 def fingerprint(truths: Iterable[GroundTruth]) -> str:

@@ -8,6 +8,9 @@
                "rerank": "none", "noise_directions": 0, "ranks": "fc6/128",
                "map": 0.459, "ap": {"all_souls_1": 0.5, ...}}, ...]}
 
+By a revisited ground truth a row also has "protocols": {"easy": {"map": 0.6, "mp": {"1": 0.8, "5": 0.7,
+"10": 0.6}, "ap": {...}}, "medium": ..., "hard": ...}; its own `map` and `ap` are medium's.
+
 A row is one setting: `label` is the dimension as it was asked for (a number, `full`, or `none` for no PCA),
 `dim` what came of it, `noise_directions` how many of those hold only rounding, `ranks` the folder of its
 ranked lists, and figures are shares from 0 to 1. `model`, `preprocessing`, `learnt`, `pca_features` and
@@ -30,6 +33,17 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class ProtocolFigures:
+    """What a ranking is worth by one protocol of Revisited Oxford and Paris."""
+
+    map: float
+    mp: Mapping[str, float]
+    """Mean precision among the first 1, 5 and 10."""
+    ap: Mapping[str, float]
+    """Average precision by query, of those with something to find."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One setting's figures."""
 
@@ -44,6 +58,8 @@ class Row:
     map: float
     ap: Mapping[str, float]
     """Average precision by query."""
+    protocols: Mapping[str, ProtocolFigures] = field(default_factory=dict)
+    """By easy, medium and hard; empty by Oxford's own ground truth."""
 
     @property
     def plain(self) -> bool:
@@ -154,8 +170,19 @@ def _row(found: Any) -> Row:
         pca=_of(bool, row["pca"], "pca"),
         noise_directions=_of(int, row["noise_directions"], "noise_directions"),
         map=_share(row["map"], "map"),
-        ap={query: _share(figure, "ap") for query, figure in _of(dict, row["ap"], "ap").items()},
+        ap=_shares(row["ap"], "ap"),
+        protocols={
+            name: ProtocolFigures(
+                _share(figures["map"], "map"), _shares(figures["mp"], "mp"), _shares(figures["ap"], "ap")
+            )
+            for name, found in _of(dict, row.get("protocols", {}), "protocols").items()
+            if (figures := _of(dict, found, "a protocol"))
+        },
     )
+
+
+def _shares(found: Any, name: str) -> dict[str, float]:
+    return {key: _share(figure, name) for key, figure in _of(dict, found, name).items()}
 
 
 def _of(kind: type[Kind], value: Any, name: str) -> Kind:
