@@ -2,10 +2,12 @@
 
 generic    DIR/<class>/*.jpg, varied things, scenes and surfaces to pre-train on (the article's ImageNet)
 landmarks  DIR/<landmark>/*.jpg, buildings in classes of uneven size, and a few broken files (its Landmarks)
-retrieval  DIR/jpg/*.jpg and DIR/gt/*.txt in Oxford5k's layout: 11 other buildings with 5 queries each
+retrieval  DIR/jpg/*.jpg and DIR/gt/*.txt in Oxford5k's layout: 11 other buildings with 5 queries each;
+           DIR/gnd_demo.pkl is the same in the layout of Revisited Oxford
 """
 
 import argparse
+import pickle
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -226,8 +228,10 @@ def make_retrieval(out: Path, seed: int, jobs: int, distractors: int) -> None:
     taken = _take_all(_take_labelled, shots, jobs, "retrieval photographs")
     _take_all(_take_distractor, _distractor_shots(out, seed, distractors), jobs, "distractors")
     (out / "gt").mkdir()
-    for name in names:
-        write_ground_truth(out / "gt", name, [t for t in taken if t.path.stem.rpartition("_")[0] == name])
+    of = {name: [t for t in taken if t.path.stem.rpartition("_")[0] == name] for name in names}
+    for name, pictures in of.items():
+        write_ground_truth(out / "gt", name, pictures)
+    write_revisited(out, of)
 
 
 def _distractor_shots(out: Path, seed: int, count: int) -> list[Shot]:
@@ -262,6 +266,29 @@ def write_ground_truth(folder: Path, name: str, taken: list[Taken]) -> None:
         for label, members in lists.items():
             text = "".join(f"{member}\n" for member in members)
             (folder / f"{name}_{i}_{label}.txt").write_text(text, encoding="utf-8")
+
+
+def write_revisited(out: Path, taken: dict[str, list[Taken]]) -> None:
+    """Write out/gnd_demo.pkl, the layout of Revisited Oxford: the queries' pictures are not searched.
+
+    What is good is easy to find, what is ok is hard, and both by how much of the building is seen.
+    """
+    asked = {name: [t for t in of if t.subject == "good"][:QUERIES] for name, of in taken.items()}
+    images = [t.path.stem for of in asked.values() for t in of]
+    searched = sorted({path.stem for path in (out / "jpg").iterdir()} - set(images))
+    place = {name: number for number, name in enumerate(searched)}
+
+    def places(name: str, label: str) -> list[int]:
+        return [place[t.path.stem] for t in taken[name] if t.subject == label and t.path.stem in place]
+
+    entries = [
+        {"bbx": [round(c, 1) for c in query.box]}
+        | {kind: places(name, label) for kind, label in (("easy", "good"), ("hard", "ok"), ("junk", "junk"))}
+        for name, queries in asked.items()
+        for query in queries
+    ]
+    content = {"imlist": searched, "qimlist": images, "gnd": entries}
+    (out / "gnd_demo.pkl").write_bytes(pickle.dumps(content, protocol=2))
 
 
 def make_whole(out: Path, make: Callable[[Path], None], *, force: bool) -> None:

@@ -17,6 +17,7 @@ from test_compute_ap import definition
 from test_distractors import crowd, save, together
 from test_score import Scene, compute_ap_folder, on_path, scene  # noqa: F401 (fixtures)
 
+from data_prep.make_demo import main as make_demo
 from eval.files.ground_truth import read_ground_truth, read_queries, searched_pictures
 from eval.rank.protocols import PROTOCOLS, judged_places, precision_at
 from eval.tables import main as tables
@@ -244,6 +245,20 @@ def test_table_4_needs_such_a_ground_truth(scene: Scene, tmp_path: Path) -> None
         done.stderr
         == "eval.tables: Table 4 needs scores by a revisited ground truth, and the files hold none\n"
     )
+
+
+def test_the_demos_own_says_what_its_other_ground_truth_says(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    assert make_demo(["retrieval", "--out", str(out), "--seed", "3", "--distractors", "4"]) == 0
+    asked = {truth.query.image: truth for truth in read_ground_truth(out / "gt")}
+    revisited = read_ground_truth(out / "gnd_demo.pkl")
+    pictures = [path.stem for path in (out / "jpg").iterdir()]
+    searched = set(searched_pictures(out / "gnd_demo.pkl", sorted(pictures)))
+    assert searched == set(pictures) - set(asked) and len(revisited) == len(asked) == 55
+    for truth in revisited:
+        other = asked[truth.query.image]
+        assert truth.query.box == other.query.box
+        assert (truth.good, truth.ok, truth.junk) == (other.good & searched, other.ok, other.junk)
 
 
 def test_every_protocol_judges_each_picture_once() -> None:

@@ -54,7 +54,9 @@ check_own_data() {
     [[ -n $TRAIN_PICTURES || -n $DATABASE ]] ||
         problem "$profile_file names no pictures: TRAIN_PICTURES (class folders) or DATABASE (pictures to search in)"
     for name in TRAIN_PICTURES DATABASE GROUND_TRUTH LEARN_FROM; do
-        if [[ -n ${!name} && ! -d ${!name} ]]; then problem "$name: there is no folder ${!name}"; fi
+        if [[ $name == GROUND_TRUTH && ${!name} == *.pkl ]]; then
+            [[ -f ${!name} ]] || problem "$name: there is no file ${!name}"
+        elif [[ -n ${!name} && ! -d ${!name} ]]; then problem "$name: there is no folder ${!name}"; fi
     done
     if [[ -d $TRAIN_PICTURES && -z $(find -L "$TRAIN_PICTURES" -mindepth 2 -type f ! -name '.*' -print -quit) ]]; then
         problem "TRAIN_PICTURES: $TRAIN_PICTURES has no class folders with pictures in them"

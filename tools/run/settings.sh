@@ -12,7 +12,7 @@ setting NETWORK          vgg16        network   # a folder of prototxt/
 setting WEIGHTS          ""           path      # the pre-trained caffemodel
 setting MEAN             ""           mean      # B,G,R to subtract, or a mean file; empty: the network's own
 setting DATABASE         ""           path      # pictures to search in
-setting GROUND_TRUTH     ""           path      # in Oxford's layout: NAME_query.txt, NAME_good.txt, _ok, _junk
+setting GROUND_TRUTH     ""           path      # in Oxford's layout: NAME_query.txt, NAME_good.txt, _ok, _junk; or gnd_roxford5k.pkl
 setting TRAIN_PICTURES   ""           path      # a folder of class folders
 setting TRAINING_SET     own          "own|sfm120k"       # what to download where TRAIN_PICTURES is not there
 setting LANDMARK_URLS    ""           path      # a list of "url class" lines to download TRAIN_PICTURES from

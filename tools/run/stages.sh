@@ -46,6 +46,8 @@ fine_tunes() { ((table == 0 || table == 2)); }
 
 compares_representations() { ((table == 0 || table == 3)); }
 
+is_revisited() { [[ $GROUND_TRUTH == *.pkl ]]; } # judged by the protocols of Revisited Oxford and Paris
+
 stages_shown() { # the profile's, in order
     local one
     for one in "${STAGES[@]}"; do ! has_stage "$one" || echo "$one"; done | paste -sd' '

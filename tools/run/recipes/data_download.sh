@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2046,SC2086,SC2154 # settings and names are run_all.sh's
 # The article's data from the internet: Oxford5k with its ground truth, VGG16, and pictures to fine-tune on.
 step makes "$DATABASE" by python -m data_prep.fetch oxford5k-images --out "$DATABASE"
-step makes "$GROUND_TRUTH" by python -m data_prep.fetch oxford5k-gt --out "$GROUND_TRUTH"
+step makes "$GROUND_TRUTH" by \
+    python -m data_prep.fetch "$(if is_revisited; then echo roxford5k-gt; else echo oxford5k-gt; fi)" --out "$GROUND_TRUTH"
 step makes "$WEIGHTS" by python -m data_prep.fetch vgg16 --out "$WEIGHTS"
 if fine_tunes && [[ $TRAINING_SET == sfm120k ]]; then
     step makes "$TRAIN_PICTURES" by python -m data_prep.fetch sfm120k --out "$TRAIN_PICTURES"

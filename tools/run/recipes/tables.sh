@@ -23,3 +23,10 @@ if compares_representations; then
         python -m eval.claims --features "$FEATURES" --ranks "$RANKS" --layer "${MAP_LAYERS%% *}" \
         --dim "$COMPARE_AT" --out "$RESULTS" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
 fi
+if is_revisited; then
+    judged=("$RANKS/pretrained/scores.json")
+    if fine_tunes; then judged+=("$RANKS/finetuned/scores.json"); fi
+    if compares_representations; then judged+=("$RANKS/pretrained_maps/scores.json"); fi
+    step makes "$RESULTS/table4.json" "$RESULTS/table4.md" from "${judged[@]}" by \
+        python -m eval.tables --table 4 --scores "${judged[@]}" --out "$RESULTS" --data-note "$DATA_NOTE"
+fi
