@@ -137,10 +137,8 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Put our mAP beside the article's. Table 1: four layers of the pre-trained network\n"
         "at three dimensions each; Table 2: what fine-tuning gains; Table 3: every representation that was\n"
-        "scored; Table 4: the same by the protocols of Revisited Oxford and Paris. What was not scored is
-"
-        "left blank, what the article doesn't have is added. Writes the table to OUT as Markdown, JSON and
-"
+        "scored; Table 4: the same by the protocols of Revisited Oxford and Paris. What was not scored is\n"
+        "left blank, what the article doesn't have is added. Writes the table to OUT as Markdown, JSON and\n"
         "CSV. With --summary: prints what a run has made.",
         epilog="example:\n  python -m eval.tables --table 2 --out work/demo/results \\\n"
         "      --pretrained work/demo/ranks/pretrained/scores.json \\\n"

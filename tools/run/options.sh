@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # the variables set here are read by run_all.sh and its other parts
+# shellcheck shell=bash disable=SC2046,SC2034,SC2154 # the variables set here are read by run_all.sh and its other parts
 # run_all.sh's command line.
 
 usage() {

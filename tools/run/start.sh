@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154,SC2155 # what is set here is run_all.sh's
+# shellcheck shell=bash disable=SC2046,SC2034,SC2154,SC2155 # what is set here is run_all.sh's
 # Everything before run_all.sh's first stage: options, profile, checks, the work folder, Caffe and its GPUs.
 invoked_from=$PWD
 run_all=$(realpath -- "$0")
