@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.files.picture_names import FORMAT_OF_SUFFIX
+
 ROOT = Path(__file__).parent.parent
 STAGES = ["setup", "data", "pretrain", "check", "augment", "rename", "split", "lmdb", "mean"]
 STAGES += ["prototxt", "finetune", "extract", "score", "representations", "tables", "report"]
@@ -162,9 +164,13 @@ def test_a_profile_is_settings_not_a_script(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("made")) and not (ROOT / "made").exists()
 
 
+EACH_SUFFIX = " ".join(f"{number}/a{suffix}" for number, suffix in enumerate(FORMAT_OF_SUFFIX))
+
+
 def own_data(folder: Path) -> None:
     """What a profile of one's own names: class folders, photographs with ground truth, weights."""
-    for path in ("by place/here/a.jpg", "my photographs/b.jpg", "gt/x_1_query.txt", "w.caffemodel"):
+    training = [f"by place/{place}/{name}.jpg" for place in ("here", "there") for name in "ab"]
+    for path in (*training, "my photographs/b.jpg", "gt/x_1_query.txt", "w.caffemodel"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text("x")
     for kind in ("good", "ok", "junk"):
@@ -224,6 +230,37 @@ def test_everything_wrong_is_said_at_once_and_in_the_dry_run_too(tmp_path: Path)
             f"-m data_prep.fetch vgg16 --out {tmp_path}/w.caffemodel",
         ):
             assert any(words in line for line in said), words
+
+
+@pytest.mark.parametrize(
+    ("names", "alone", "with_database"),
+    [
+        ("", "has no class folders with pictures in them", "has no class folders with pictures in them"),
+        ("a.jpg b.jpg", "has no class folders with pictures", "has no class folders with pictures"),
+        ("x/a.txt x/deeper/a.jpg x/.hidden/a.jpg x/.a.jpg .y/a.jpg", "has no class", "has no class"),
+        ("x/a.jpg x/b.JPG x/c.png x/d.tiff", "of the 1 class folders in {} 1 hold 4", "{} 1 hold 2 pictures"),
+        ("x/a.jpg x/b.jpg y/a.jpg y/b.jpg", "of the 2 class folders in {} 0 hold 4 pictures", None),
+        ("x/a.jpg y/a.jpg z/a.jpg", "of the 3 class folders in {} 0 hold 4", "{} 0 hold 2 pictures"),
+        (EACH_SUFFIX, f"of the {len(FORMAT_OF_SUFFIX)} class folders in ", "{} 0 hold 2"),
+        ("x/1.jpg x/2.jpg x/3.jpg x/4.jpg y\nz/1.jpg y\nz/2.jpg y\nz/3.jpg y\nz/4.jpg", None, None),
+    ],
+)
+def test_class_folders_that_cannot_do_are_said_first(
+    tmp_path: Path, names: str, alone: str | None, with_database: str | None
+) -> None:
+    own_data(tmp_path)
+    classes = tmp_path / "classes"
+    classes.mkdir()
+    for name in names.split(" ") if names else []:
+        (classes / name).parent.mkdir(parents=True, exist_ok=True)
+        (classes / name).write_text("x")
+    profile = "TRAIN_PICTURES=~/classes\nWEIGHTS=~/w.caffemodel\n"
+    database = "DATABASE='~/my photographs'\nGROUND_TRUTH=~/gt\n".replace("'", '"')
+    for text, sentence in ((profile, alone), (profile + database, with_database)):
+        (tmp_path / "mine").write_text(text)
+        done = run_all("--profile", "mine", "--dry-run", cwd=tmp_path, HOME=str(tmp_path))
+        assert done.returncode == (0 if sentence is None else 1), done.stderr
+        assert (sentence or "").format(classes) in done.stderr
 
 
 def test_a_folder_with_other_files_is_not_taken_for_work(tmp_path: Path) -> None:

@@ -58,9 +58,7 @@ check_own_data() {
             [[ -f ${!name} ]] || problem "$name: there is no file ${!name}"
         elif [[ -n ${!name} && ! -d ${!name} ]]; then problem "$name: there is no folder ${!name}"; fi
     done
-    if [[ -d $TRAIN_PICTURES && -z $(find -L "$TRAIN_PICTURES" -mindepth 2 -type f ! -name '.*' -print -quit) ]]; then
-        problem "TRAIN_PICTURES: $TRAIN_PICTURES has no class folders with pictures in them"
-    fi
+    [[ ! -d $TRAIN_PICTURES ]] || check_class_folders
     if fine_tunes && [[ -z $TRAIN_PICTURES ]]; then
         problem "TRAIN_PICTURES is not set, and fine-tuning needs class folders (--table 1 goes without)"
     fi
@@ -73,6 +71,8 @@ check_own_data() {
     if [[ -d $GROUND_TRUTH ]]; then check_ground_truth; fi
     if [[ -z $WEIGHTS ]]; then
         problem "WEIGHTS is not set: the pre-trained caffemodel of $NETWORK$(how_to_fetch "$DATA_DIR/VGG_ILSVRC_16_layers.caffemodel")"
+    elif [[ -d $WEIGHTS ]]; then
+        problem "WEIGHTS: $WEIGHTS is a folder, and a caffemodel is a file"
     elif [[ ! -f $WEIGHTS ]]; then
         problem "WEIGHTS: there is no file $WEIGHTS$(how_to_fetch "$WEIGHTS")"
     elif [[ ! -r $WEIGHTS ]]; then
@@ -83,6 +83,24 @@ check_own_data() {
             "(the demo's is work/demo/pretraining/lmdb/mean.binaryproto, once ./run_all.sh has made it)"
     elif [[ $MEAN == */* || $MEAN == *.binaryproto ]] && [[ ! -f $MEAN && $MEAN != "$W"/* ]]; then
         problem "MEAN: there is no file $MEAN"
+    fi
+}
+
+check_class_folders() {
+    local least=$MIN_PICTURES any enough suffixes='jpe?g|jpe|png|bmp|tiff?|webp|ppm|pgm' # as tools/files/picture_names.py
+    [[ -n $DATABASE ]] || least=4 # two on each side, of data_prep.make_gt
+    read -r any enough < <(find -L "$TRAIN_PICTURES" -mindepth 1 -maxdepth 2 -regextype posix-extended -name '.*' -prune \
+        -o -type f -iregex ".*\.($suffixes)" -printf '%d %h\0' 2>/dev/null | tr '\n' ' ' | tr '\0' '\n' |
+        awk -v least="$least" '/^2 / { n[$0]++ } END { for (one in n) { any++; enough += n[one] >= least }; print any + 0, enough + 0 }')
+    if ((any == 0)); then
+        problem "TRAIN_PICTURES: $TRAIN_PICTURES has no class folders with pictures in them (JPEG, PNG, WebP, TIFF, BMP, PPM;" \
+            "a phone's HEIC is to be exported as JPEG)"
+    elif [[ -z $DATABASE ]] && ((enough < 2)); then
+        problem "TRAIN_PICTURES: of the $any class folders in $TRAIN_PICTURES $enough hold 4 pictures or more: two are" \
+            "needed, one to search for and one to tell it apart from"
+    elif fine_tunes && ((enough < 2)); then
+        problem "TRAIN_PICTURES: of the $any class folders in $TRAIN_PICTURES $enough hold $MIN_PICTURES pictures or more" \
+            "(MIN_PICTURES): fine-tuning needs two"
     fi
 }
 
