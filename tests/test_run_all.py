@@ -282,3 +282,18 @@ def test_without_a_home_matplotlib_has_a_place_of_its_own(home: str, place: str)
         ["bash", "-c", words], capture_output=True, text=True, cwd=ROOT, env=environment | {"HOME": home}
     )
     assert done.stdout.splitlines()[-1:] == [place], done.stderr
+
+
+def test_too_little_room_is_said_before_set_up_and_in_the_dry_run(tmp_path: Path) -> None:
+    """Of a disk that no machine has: a million classes are as many pictures times NUM_WANTED."""
+    own_data(tmp_path)
+    (tmp_path / "mine").write_text(
+        "TRAIN_PICTURES='HOME/by place'\nDATABASE='HOME/my photographs'\nGROUND_TRUTH=~/gt\n"
+        "WEIGHTS=~/w.caffemodel\nNUM_WANTED=99999999\n".replace("HOME", str(tmp_path))
+    )
+    words = ("--profile", "mine", "--work", "work")
+    done = run_all(*words, cwd=tmp_path, HOME=str(tmp_path), CAFFE_VENV="/dev/null/venv")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "run_all: too little room at " in done.stderr and not (tmp_path / "work").exists()
+    shown = run_all(*words, "--dry-run", cwd=tmp_path, HOME=str(tmp_path))
+    assert shown.returncode == 0 and "\n# too little room at " in shown.stdout

@@ -17,3 +17,5 @@ show_plan() {
 }
 
 check_room() { plan_of --check || exit 1; } # before the first stage that fills a disk
+
+say_room() { plan_of --check 2>&1 | sed 's/^run_all: /# /' || true; } # in a dry run: the plan may be for another machine

@@ -111,7 +111,7 @@ ready_caffe() {
         problem=$(caffe_gpus "$gpus" 2>&1) || die "-${problem#caffe: }" # --gpu, as it is called here
     fi
     check_batch
-    [[ $dry_run == yes ]] || check_room
+    if [[ $dry_run == yes ]]; then say_room; else check_room; fi
     echo "# OpenBLAS kernel: ${CAFFE_BLAS_CORE:-${OPENBLAS_CORETYPE:-} (yours)}; GPUs: $GPUS"
 }
 
@@ -120,6 +120,7 @@ if [[ $plan == yes ]]; then
     exit
 fi
 if [[ $dry_run == no ]]; then
+    if command -v python3 >/dev/null; then check_room; fi # where set-up brings it: after set-up
     take_work_folder
     trap 'interrupted INT' INT
     trap 'interrupted TERM' TERM HUP
