@@ -75,7 +75,7 @@ def test_an_orphan_is_found_and_ended_when_told(tmp_path: Path) -> None:
     assert re.search(rf"asking the run in \S+ to end: process .*{orphan[1]} \([^)]*caffe\)", taken.stdout)
     assert (tmp_path / "snapshot").exists()
     assert not alive(int(orphan[1]))
-    assert "which an earlier stage makes" in taken.stderr  # so it went on, to a stage whose input is not there
+    assert "which an earlier stage makes" in taken.stderr  # so it went on, and lacks its input
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
