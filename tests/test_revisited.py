@@ -264,3 +264,11 @@ def test_the_demos_own_says_what_its_other_ground_truth_says(tmp_path: Path) -> 
 def test_every_protocol_judges_each_picture_once() -> None:
     for protocol in PROTOCOLS.values():
         assert sorted([*protocol.positive, *protocol.ignored]) == ["good", "junk", "ok"]
+
+
+def test_the_profile_is_the_demos_but_for_the_ground_truth() -> None:
+    demo, revisited = (
+        (ROOT / "profiles" / name).read_text().splitlines()[1:] for name in ("demo", "revisited")
+    )
+    (other,) = [pair for pair in zip(demo, revisited, strict=True) if pair[0] != pair[1]]
+    assert [line.partition("=")[0] for line in other] == ["GROUND_TRUTH"] * 2
