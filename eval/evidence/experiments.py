@@ -24,6 +24,8 @@ from eval.files.features import Vectors
 from eval.rank.recipe import Whitening, l2_normalise
 
 FC_LAYERS = ("fc7_relu7", "fc7", "fc6_relu6", "fc6")
+TUNED = ("sum", "max", "crow", "rmac")
+"""Poolings that fine-tuning is tried at: section 2's."""
 ARTICLE_LABEL = "128"
 """The dimension of the article's tables, which its fully connected layers are compared at."""
 POOLED = ("sum", "max", "crow", "rmac")
@@ -315,6 +317,24 @@ def finetuning_helps(measured: Measured) -> Finding:
 def finetuning_helps_everywhere(measured: Measured) -> Finding:
     """At all four."""
     return _tuned(measured, FC_LAYERS)
+
+
+def finetuning_helps_maps(measured: Measured) -> Finding:
+    """At the map whose poolings are compared, of pictures at full resolution."""
+    before, after = (
+        {pooling: measured.pooled(f"{model}_maps", pooling) for pooling in TUNED}
+        for model in ("pretrained", "finetuned")
+    )
+    parts, holds = compared(
+        {f"{name} fine-tuned": after[name].over(before[name]) for name in TUNED}, is_above
+    )
+    return Finding(
+        f"mAP at {measured.label} dimensions of {measured.layer}'s poolings at full size, before and after",
+        "; ".join(f"{name} {percent(before[name].map)} to {percent(after[name].map)}" for name in TUNED),
+        holds,
+        {name: [before[name].map, after[name].map] for name in TUNED},
+        parts,
+    )
 
 
 def all_layers_beat_the_last(measured: Measured) -> Finding:

@@ -4,14 +4,15 @@
 LEARNT=$W/learnt                      # R-MAC's whitening and MOP-CNN's codebooks
 map=${MAP_LAYERS%% *}                 # the map that whitening, sizes and claims are about
 
-# extract NAME FROM... by OPTION...: features of the pre-trained network, $FEATURES/pretrained_NAME.h5
+# extract MODEL NAME FROM... by OPTION...: features of a network, $FEATURES/MODEL_NAME.h5
 extract() {
-    local name=$1 more=()
-    shift
+    local model=$1 features=$FEATURES/$1_$2.h5 weights more=()
+    weights=$(weights_of "$model")
+    shift 2
     while [[ $1 != by ]]; do more+=("$1") && shift; done
-    step makes "$FEATURES/pretrained_$name.h5" from "$DEPLOY" "$WEIGHTS" "$MEAN" "$DATABASE" "${more[@]}" by \
-        python -m eval.extract --deploy "$DEPLOY" --weights "$WEIGHTS" --model pretrained --mean "$MEAN" \
-        --images "$DATABASE" "${@:2}" --out "$FEATURES/pretrained_$name.h5" --gpu "$GPUS"
+    step makes "$features" from "$DEPLOY" "$weights" "$MEAN" "$DATABASE" "${more[@]}" by \
+        python -m eval.extract --deploy "$DEPLOY" --weights "$weights" --model "$model" --mean "$MEAN" \
+        --images "$DATABASE" "${@:2}" --out "$features" --gpu "$GPUS"
 }
 
 # learn_from NAME OPTION...: features of what is learnt from, $LEARNT/NAME.h5
@@ -21,11 +22,11 @@ learn_from() {
         --images "$LEARN_FROM" --sample "$LEARN_SAMPLE" "${@:2}" --out "$LEARNT/$1.h5" --gpu "$GPUS"
 }
 
-# score NAME FEATURES OPTION...: ranks, plain and with query expansion, $RANKS/pretrained_NAME
+# score RANKS FEATURES OPTION...: ranks, plain and with query expansion, $RANKS/RANKS
 score() {
-    step makes "$RANKS/pretrained_$1" from "$FEATURES/$2.h5" "$GROUND_TRUTH" by \
+    step makes "$RANKS/$1" from "$FEATURES/$2.h5" "$GROUND_TRUTH" by \
         python -m eval.score "$FEATURES/$2.h5" --gt "$GROUND_TRUTH" --dims $MAP_DIMS \
-        --query-expansion none linear "${@:3}" --out "$RANKS/pretrained_$1"
+        --query-expansion none linear "${@:3}" --out "$RANKS/$1"
 }
 
 step makes "$LEARNT/maps" "$LEARNT/maps.h5" from "$DEPLOY" "$WEIGHTS" "$MEAN" "$LEARN_FROM" by \
@@ -41,13 +42,19 @@ step makes "$LEARNT/mop.npz" from "$LEARNT/windows.h5" by \
     --window-dims "$MOP_WINDOW_DIMS" --output-dims "$MOP_OUTPUT_DIMS" --out "$LEARNT/mop.npz"
 
 # every pooling of every map in one pass; at the network's own input size; at twice that; MOP-CNN
-extract maps "$GROUND_TRUTH" "$LEARNT/rmac.npz" by --gt "$GROUND_TRUTH" --layers $MAP_LAYERS --pool "$POOLINGS" \
+extract pretrained maps "$GROUND_TRUTH" "$LEARNT/rmac.npz" by --gt "$GROUND_TRUTH" --layers $MAP_LAYERS --pool "$POOLINGS" \
     --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --rmac-whitening "$LEARNT/rmac.npz"
-extract square "$GROUND_TRUTH" by --gt "$GROUND_TRUTH" --layers "$map" --pool sum,average,max,crow,rmac
-extract double by --layers "$map" --side "$DOUBLE_SIDE" --pool sum,average
-extract mop "$GROUND_TRUTH" "$LEARNT/mop.npz" by --gt "$GROUND_TRUTH" --layers fc7_relu7 --mop "$LEARNT/mop.npz"
+extract pretrained square "$GROUND_TRUTH" by --gt "$GROUND_TRUTH" --layers "$map" --pool sum,average,max,crow,rmac
+extract pretrained double by --layers "$map" --side "$DOUBLE_SIDE" --pool sum,average
+extract pretrained mop "$GROUND_TRUTH" "$LEARNT/mop.npz" by --gt "$GROUND_TRUTH" --layers fc7_relu7 --mop "$LEARNT/mop.npz"
 
-score fc pretrained
-score mop pretrained_mop --layers mop
-score maps pretrained_maps
-score square pretrained_square
+if fine_tunes; then # the poolings again, of what fine-tuning has made of the maps
+    extract finetuned maps "$GROUND_TRUTH" by --gt "$GROUND_TRUTH" --layers "$map" --pool "$POOLINGS" \
+        --max-side "$MAX_SIDE" --min-side "$MIN_SIDE"
+fi
+
+score pretrained_fc pretrained
+score pretrained_mop pretrained_mop --layers mop
+score pretrained_maps pretrained_maps
+score pretrained_square pretrained_square
+if fine_tunes; then score finetuned_maps finetuned_maps; fi

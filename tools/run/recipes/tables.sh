@@ -14,11 +14,11 @@ if fine_tunes; then
         --finetuned "$RANKS/finetuned/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE" "${published[@]}"
 fi
 if compares_representations; then
-    step makes "$RESULTS/table3.json" "$RESULTS/table3.md" \
-        from "$RANKS/pretrained_fc" "$RANKS/pretrained_mop" "$RANKS/pretrained_square" "$RANKS/pretrained_maps" by \
-        python -m eval.tables --table 3 --scores "$RANKS/pretrained_fc/scores.json" \
-        "$RANKS/pretrained_mop/scores.json" "$RANKS/pretrained_square/scores.json" \
-        "$RANKS/pretrained_maps/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE"
+    compared=()
+    for ranks in pretrained_fc pretrained_mop pretrained_square pretrained_maps; do compared+=("$RANKS/$ranks/scores.json"); done
+    if fine_tunes; then compared+=("$RANKS/finetuned_maps/scores.json"); fi
+    step makes "$RESULTS/table3.json" "$RESULTS/table3.md" from "${compared[@]}" by \
+        python -m eval.tables --table 3 --scores "${compared[@]}" --out "$RESULTS" --data-note "$DATA_NOTE"
     step makes "$RESULTS/claims.json" "$RESULTS/claims.csv" "$RESULTS/claims.md" from "$FEATURES" "$RANKS" by \
         python -m eval.claims --features "$FEATURES" --ranks "$RANKS" --layer "${MAP_LAYERS%% *}" \
         --dim "$COMPARE_AT" --out "$RESULTS" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
@@ -27,6 +27,7 @@ if is_revisited; then
     judged=("$RANKS/pretrained/scores.json")
     if fine_tunes; then judged+=("$RANKS/finetuned/scores.json"); fi
     if compares_representations; then judged+=("$RANKS/pretrained_maps/scores.json"); fi
+    if compares_representations && fine_tunes; then judged+=("$RANKS/finetuned_maps/scores.json"); fi
     step makes "$RESULTS/table4.json" "$RESULTS/table4.md" from "${judged[@]}" by \
         python -m eval.tables --table 4 --scores "${judged[@]}" --out "$RESULTS" --data-note "$DATA_NOTE"
 fi
