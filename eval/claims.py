@@ -186,7 +186,8 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         "measured: claim, how, figure, holds or not. Reads\n"
         "FEATURES/{pretrained,pretrained_square,pretrained_double,wiring_*}.h5 and\n"
         "RANKS/{pretrained{,_fc,_square,_maps},finetuned{,_maps,_last,_two-phase}}/scores.json, as\n"
-        "run_all.sh names them; a claim whose files are not there is not measured. Writes OUT/claims.md, .json, .csv.",
+        "run_all.sh names them; a claim whose files are not there is not measured. Writes OUT/claims.md,\n"
+        ".json, .csv.",
         epilog="examples:\n"
         "  python -m eval.claims --features work/demo/features --ranks work/demo/ranks"
         " --out work/demo/results\n"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2086,SC2154 # a list of words is meant as words; settings and names are run_all.sh's
+# shellcheck shell=bash disable=SC2086,SC2153,SC2154 # a list of words is meant as words; settings and names are run_all.sh's
 # Section 2, from a map to a vector: every pooling of the pre-trained network's maps, MOP-CNN, and the layers again with
 # query expansion. What R-MAC's whitening and MOP-CNN's codebooks learn comes from LEARN_FROM.
 LEARNT=$W/learnt                      # R-MAC's whitening and MOP-CNN's codebooks

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # settings and names are run_all.sh's
+# shellcheck shell=bash disable=SC2153,SC2154 # settings and names are run_all.sh's
 # Our figures beside the article's, and its claims.
 published=() published_ranks=()
 if [[ $AS_PUBLISHED == yes ]]; then published=(--as-published "$RANKS") published_ranks=("$RANKS"); fi
