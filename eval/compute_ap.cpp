@@ -18,9 +18,10 @@
 namespace {
 
 const char* const kHelp =
-    "Usage: compute_ap GT_PREFIX RANKED_LIST\n"
+    "Usage: compute_ap GT_PREFIX RANKED_LIST [GT_PREFIX RANKED_LIST ...]\n"
     "\n"
-    "Prints the average precision (0 to 1) of a ranking, by the Oxford Buildings definition:\n"
+    "Prints the average precision (0 to 1) of a ranking, or a line for each of several, by the Oxford\n"
+    "Buildings definition:\n"
     "trapezoids under the precision-recall curve, good and ok pictures are positives, junk is skipped.\n"
     "\n"
     "  GT_PREFIX    the query's ground truth: GT_PREFIX_good.txt, GT_PREFIX_ok.txt, GT_PREFIX_junk.txt,\n"
@@ -122,12 +123,15 @@ int main(int argc, char** argv) {
     std::cout << kHelp;
     return 0;
   }
-  if (arguments.size() != 2) {
-    std::cerr << "Usage: compute_ap GT_PREFIX RANKED_LIST   (--help says more)\n";
+  if (arguments.empty() || arguments.size() % 2 != 0) {
+    std::cerr << "Usage: compute_ap GT_PREFIX RANKED_LIST [GT_PREFIX RANKED_LIST ...]   (--help says more)\n";
     return 2;
   }
   try {
-    std::cout << score(arguments[0], arguments[1]) << "\n" << std::flush;
+    std::ostringstream figures;  // all of them or none
+    for (std::size_t i = 0; i < arguments.size(); i += 2)
+      figures << score(arguments[i], arguments[i + 1]) << "\n";
+    std::cout << figures.str() << std::flush;
     if (!std::cout) throw std::runtime_error("the result cannot be written to standard output");
   } catch (const std::exception& error) {
     std::cerr << "compute_ap: " << error.what() << "\n";

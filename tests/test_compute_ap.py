@@ -112,6 +112,18 @@ def test_by_hand(compute_ap: Path, folder: Path, ranking: str, expected: str) ->
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{expected}\n", "")
 
 
+def test_several_at_once_are_the_same_each(compute_ap: Path, folder: Path) -> None:
+    """A line for each pair, in order; where one can't be judged nothing is printed."""
+    pairs = []
+    for place, ranking in enumerate(("ab", "xab", "axb", "", "jab")):
+        (folder / f"part{place}").mkdir()
+        pairs.append(write(folder / f"part{place}", "a\n", "b\n", "j\nk\n", lines(ranking)))
+    alone = "".join(run(compute_ap, *pair).stdout for pair in pairs)
+    assert run(compute_ap, *(word for pair in pairs for word in pair)).stdout == alone
+    assert alone == "1\n0.416667\n0.791667\n0\n1\n"
+    assert "missing" in failure(compute_ap, *pairs[0], str(folder / "missing"), *pairs[1][1:])
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     good=st.sets(st.sampled_from(NAMES)),
@@ -220,7 +232,7 @@ def test_result_that_cannot_be_written(compute_ap: Path, folder: Path) -> None:
 
 
 def test_help_and_wrong_command_line(compute_ap: Path) -> None:
-    assert run(compute_ap, "--help").stdout.startswith("Usage: compute_ap GT_PREFIX RANKED_LIST\n")
+    assert run(compute_ap, "--help").stdout.startswith("Usage: compute_ap GT_PREFIX RANKED_LIST [")
     wrong = run(compute_ap, "only_one")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "Usage:" in wrong.stderr

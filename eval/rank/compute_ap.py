@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+MOST_AT_ONCE = 500
+"""Lists for one process: a command line has its length."""
+
 
 def find_compute_ap() -> str:
     """The program's path. Raises ValueError where it isn't on PATH."""
@@ -21,19 +24,21 @@ def find_compute_ap() -> str:
 def average_precisions(
     program: str, ground_truth: Path, queries: Sequence[str], lists: Sequence[Path], jobs: int
 ) -> dict[str, float]:
-    """Let the program judge every query's ranked list, `jobs` at a time; the figures by query.
+    """Let the program judge every query's ranked list, in `jobs` processes; the figures by query.
 
     Raises ValueError with what it complains about.
     """
+    pairs = list(zip(queries, lists, strict=True))
+    size = min(MOST_AT_ONCE, -(-len(pairs) // jobs))
+    parts = [pairs[start : start + size] for start in range(0, len(pairs), size)] if pairs else []
 
-    def judge(query: str, ranked: Path) -> float:
-        command = [program, str(ground_truth / query), str(ranked)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    def judge(part: Sequence[tuple[str, Path]]) -> list[float]:
+        words = [word for query, ranked in part for word in (ground_truth / query, ranked)]
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise ValueError(
-                done.stderr.strip() or f"compute_ap ended with status {done.returncode} for {query}"
-            )
-        return float(done.stdout)
+            raise ValueError(done.stderr.strip() or f"compute_ap ended with status {done.returncode}")
+        return [float(figure) for figure in done.stdout.split()]
 
     with ThreadPoolExecutor(jobs) as pool:
-        return dict(zip(queries, pool.map(judge, queries, lists), strict=True))
+        figures = [figure for part in pool.map(judge, parts) for figure in part]
+    return dict(zip(queries, figures, strict=True))
