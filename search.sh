@@ -77,7 +77,7 @@ done
     misused "--port takes a number from 0 to 65535, not $port"
 
 # what was named is named from where the caller is; the programs run in the project's folder
-typed=$folder folder=$(realpath -sm -- "$folder") typed_weights=$weights weights=${weights:+$(realpath -s -- "$weights")}
+typed=$folder folder=$(realpath -sm -- "$folder") typed_weights=$weights weights=${weights:+$(realpath -sm -- "$weights")}
 name=$folder
 [[ $network == vgg16 ]] || name+=.$network
 index=$(realpath -ms -- "${index:-$name.h5}")
@@ -152,6 +152,8 @@ if ((${#problems[@]})); then
 fi
 echo "search: $folder, with $network; the index is $index"
 
+{ # read to its end before it runs: an edit or a pull meanwhile does no harm
+
 tools/setup.sh
 # shellcheck source=/dev/null
 source "${CAFFE_PREFIX:-$PWD/.caffe}/env.sh"
@@ -168,3 +170,4 @@ given=(${weights:+--weights "$weights"})
 python -m eval.index "$folder" --network "$network" "${given[@]}" --out "$index" \
     ${gpus:+--gpu "$gpus"} ${jobs:+--jobs "$jobs"}
 exec python -m eval.serve --features "$index" "${given[@]}" "${page[@]}"
+}

@@ -427,7 +427,7 @@ def test_the_users_way(photographs: Path, vgg16_maps: Path, browser: Browser) ->
         ([], 2, "name the folder"),
         (["--help"], 0, "Usage: ./search.sh DIR"),
         (["nowhere"], 1, "there is no folder nowhere"),
-        ([".", "--weights", "none.caffemodel"], 1, "there are no weights none.caffemodel"),
+        ([".", "--weights", "no/ne.caffemodel"], 1, "there are no weights no/ne.caffemodel"),
         ([".", "--network", "vgg19"], 2, "vgg16 or demo, not vgg19"),
         ([".", "--port"], 2, "--port needs a value"),
         ([".", "--colour"], 2, "unknown option --colour (see --help)"),
