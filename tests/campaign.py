@@ -5,10 +5,11 @@
 
 A proof of its own, an hour or two: not part of the daily tests; the second needs root. The run is the whole
 walk to Table 2 on drawn pictures, the demo's network and some steps of training. Every stage has its turn,
-and the moment in it is drawn. Of four disturbed runs two begin in an empty folder, one is --force on a
-finished one, and one begins on a finished one with another seed and goes on with the first; every third is
-stopped twice by `kill`, and goes on to the report as those stopped in it do. A stop in training changes the
-rounding of what is trained, so after one only what training does not touch must be the same bytes.
+and the moment in it is drawn. Of four disturbed runs two are stopped on their first way (they begin with what
+an undisturbed run had when it came to the stage), one is --force on a finished run, and one begins on a
+finished run with another seed and goes on with the first; every third is stopped twice by `kill`, and goes on
+to the report as those stopped in it do. A stop in training changes the rounding of what is trained, so after
+one only what training does not touch must be the same bytes.
 
 With --keep DIR what became of each run is in DIR/kill.jsonl or DIR/power-cut.jsonl, and a campaign that was
 stopped goes on behind the last. The same seed draws the same moments.
@@ -51,7 +52,7 @@ KILLS = {
     "HUP": signal.SIGHUP,
     "TERM to all": signal.SIGTERM,
 }
-BEGINNINGS = ("fresh", "fresh", "--force", "another seed")
+BEGINNINGS = ("first way", "first way", "--force", "another seed")
 SAME, BUT_TRAINING = "the same bytes", "but for the training"
 
 
@@ -165,23 +166,42 @@ def without_training(found: dict[str, str]) -> dict[str, str]:
     return kept
 
 
+def stage_in(log: Path) -> str:
+    """The stage that a log ends in."""
+    return (stages_in(log.read_text()) or ["start"])[-1]
+
+
 def stages_in(log: str) -> list[str]:
     """The stages that a log has headers of."""
     return re.findall(r"^─{20,}\n(\w+)", log, re.MULTILINE)
 
 
 def reference_run(profile: Path, work: Path) -> Reference:
-    """The run that nobody disturbs, or the one that an earlier call made."""
+    """The run that nobody disturbs, with a copy of its folder after each stage; made by the first call."""
     made = work.with_name("reference.json")
     if not made.is_file():
         shutil.rmtree(work, ignore_errors=True)
-        log_of(work).unlink(missing_ok=True)
-        if start(profile, work, "reference").wait() != 0:
-            sys.exit(f"campaign: the undisturbed run failed: see {log_of(work)}")
-        times = re.findall(r"^(\w+): done in (\d+):(\d+)$", log_of(work).read_text(), re.MULTILINE)
-        stages = {stage: 60.0 * int(minutes) + int(seconds) for stage, minutes, seconds in times}
-        made.write_text(json.dumps(asdict(Reference(stages, results(work)))))
+        seconds: dict[str, float] = {}
+        for stage in stages_of(profile):
+            began = time.monotonic()
+            if start(profile, work, "reference", "--to", stage).wait() != 0:
+                sys.exit(f"campaign: the undisturbed run failed: see {log_of(work)}")
+            seconds[stage] = time.monotonic() - began
+            shutil.rmtree(after(stage, work), ignore_errors=True)
+            shutil.copytree(work, after(stage, work), symlinks=True)
+        made.write_text(json.dumps(asdict(Reference(seconds, results(work)))))
     return Reference(**json.loads(made.read_text()))
+
+
+def stages_of(profile: Path) -> list[str]:
+    """The run's stages but for set-up."""
+    words = [ROOT / "run_all.sh", "--profile", profile, "--table", "2", "--list"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[1:]
+
+
+def after(stage: str, reference: Path) -> Path:
+    """The undisturbed run's folder as it was after a stage."""
+    return reference.with_name(f"after_{stage}")
 
 
 def wait_for_moment(process: subprocess.Popen[bytes], work: Path, stage: str, seconds: float) -> None:
@@ -217,12 +237,15 @@ def memory_of(pid: int) -> int:
     return 0
 
 
-def beginning(number: int, reference: Path, work: Path) -> tuple[str, list[str]]:
-    """What a disturbed run begins with, in words and in options; what must be there is put there."""
+def beginning(number: int, reference: Path, work: Path, aimed: str, stages: Sequence[str]) -> list[str]:
+    """Options that a disturbed run begins with; what must be there is put there."""
     kind = BEGINNINGS[number % len(BEGINNINGS)]
-    if kind != "fresh":
+    before = stages.index(aimed) - 1
+    if kind != "first way":
         shutil.copytree(reference, work, symlinks=True)
-    return kind, {"fresh": [], "--force": ["--force"], "another seed": ["--seed", "2"]}[kind]
+    elif before >= 0:
+        shutil.copytree(after(stages[before], reference), work, symlinks=True)
+    return {"--force": ["--force", "--from", aimed], "another seed": ["--seed", "2"]}.get(kind, [])
 
 
 def end(number: int, aimed: str) -> list[str]:
@@ -249,24 +272,22 @@ def kill_one(number: int, drawn: random.Random, place: Path, profile: Path, refe
     name, work = f"kill_{number}", place / f"run_{number}"
     shutil.rmtree(work, ignore_errors=True)
     log_of(work).write_text("")
-    kind, more = beginning(number, place / "reference", work)
-    stops = []
+    stages = list(reference.stages)
+    aim = number % len(stages)
+    more = beginning(number, place / "reference", work, stages[aim], stages)
+    stops: list[tuple[str, str]] = []
     for _ in range(2 if number % 3 == 0 else 1):
-        stage, how = aimed_at(number + 5 * len(stops), reference), drawn.choice(list(KILLS))
+        aim = min(aim + len(stops) * drawn.randrange(4), len(stages) - 1)
+        how = drawn.choice(list(KILLS))
         process = start(profile, work, name, *more, *(["--take-over"] if stops else []))
-        wait_for_moment(process, work, stage, drawn.uniform(0, reference.stages[stage] + 1))
-        stops.append((how, (stages_in(log_of(work).read_text()) or ["start"])[-1]))
+        wait_for_moment(process, work, stages[aim], drawn.uniform(0, reference.stages[stages[aim]]))
+        stops.append((how, stage_in(log_of(work))))
         kill_run(process, name, how)
-    result = went_on(profile, work, reference.results, name, *end(number, stage))
+    result = went_on(profile, work, reference.results, name, *end(number, stages[aim]))
     if not result.startswith("failed"):
         shutil.rmtree(work)
         log_of(work).unlink()
-    return Outcome(number, kind, stops, result, time.monotonic() - began)
-
-
-def aimed_at(number: int, reference: Reference) -> str:
-    """The stages in turn."""
-    return list(reference.stages)[number % len(reference.stages)]
+    return Outcome(number, BEGINNINGS[number % len(BEGINNINGS)], stops, result, time.monotonic() - began)
 
 
 @contextmanager
@@ -293,21 +314,23 @@ def cut_one(number: int, drawn: random.Random, place: Path, profile: Path, refer
         with mounted(image, place / f"disk_{number}") as disk:
             work = disk / "work"
             log_of(work).write_text("")
-            kind, more = beginning(number, place / "reference", work)
+            stages = list(reference.stages)
+            aimed = stages[number % len(stages)]
+            more = beginning(number, place / "reference", work, aimed, stages)
             os.sync()
-            stage = aimed_at(number, reference)
             process = start(profile, work, name, *more)
-            wait_for_moment(process, work, stage, drawn.uniform(0, reference.stages[stage] + 1))
-            stopped = (stages_in(log_of(work).read_text()) or ["start"])[-1]
+            wait_for_moment(process, work, aimed, drawn.uniform(0, reference.stages[aimed]))
+            stopped = stage_in(log_of(work))
             signal_all(name, signal.SIGSTOP)
             subprocess.run(["cp", "--sparse=always", image, copy], check=True)
             signal_all(name, signal.SIGKILL)
             process.wait(LONGEST_SECONDS)
         copy.replace(image)
         with mounted(image, place / f"disk_{number}") as disk:
-            result = went_on(profile, disk / "work", reference.results, name, *end(number, stage))
+            result = went_on(profile, disk / "work", reference.results, name, *end(number, aimed))
             if result.startswith("failed"):
                 shutil.copytree(disk, place / name, symlinks=True)
+    kind = BEGINNINGS[number % len(BEGINNINGS)]
     return Outcome(number, kind, [("power cut", stopped)], result, time.monotonic() - began)
 
 

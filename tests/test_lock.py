@@ -78,6 +78,24 @@ def test_an_orphan_is_found_and_ended_when_told(tmp_path: Path) -> None:
     assert "which an earlier stage makes" in taken.stderr  # so it went on, and lacks its input
 
 
+def test_a_stopped_run_is_ended_too_and_has_its_snapshot(tmp_path: Path) -> None:
+    """Ctrl-Z, and then the same command once more."""
+    program = (
+        f"trap 'touch {tmp_path}/snapshot; exit' INT; touch {tmp_path}/begun; while :; do sleep 0.1; done"
+    )
+    process = hold(tmp_path / "work", "bash", "-c", program)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGSTOP)
+    for pid in subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
+    ).stdout.split():
+        os.kill(int(pid), signal.SIGSTOP)
+    run_all(tmp_path / "work", "--take-over")
+    assert (tmp_path / "snapshot").exists()
+    process.wait(5)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_can_t_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir(mode=0o555)

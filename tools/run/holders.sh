@@ -16,7 +16,7 @@ in_words() { # PROCESS...: as 4242 (caffe train -solver solver.prototxt)
     (($#)) || { echo "a process of another user" && return; }
     for pid in "$@"; do
         command=$({ tr '\0\n' '  ' <"/proc/$pid/cmdline"; } 2>/dev/null | sed 's#[^ ]*/##g; s/ *$//' | cut -c 1-60)
-        words+=", $pid (${command:-ended meanwhile})"
+        [[ -z $command ]] || words+=", $pid ($command)" # else it has ended meanwhile
     done
-    echo "process ${words:2}"
+    if [[ -n $words ]]; then echo "process ${words:2}"; else echo "one that has just ended"; fi
 }
