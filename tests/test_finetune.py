@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
+from small_disk import on_small_disk
 
 ROOT = Path(__file__).parent.parent
 SIDE = 8
@@ -288,6 +290,21 @@ def test_a_failed_check_is_told_without_its_stack_trace(folder: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith("finetune: Caffe has stopped: Check failed: ") and "NoSuchLayer" in last
     assert "stack trace" in (folder / "filled/log.txt").read_text()
+
+
+def test_a_full_disk_loses_lines_of_the_log_and_is_said(folder: Path) -> None:
+    """A log that can't be written ends no training; a snapshot that can't be does."""
+    fill(folder)
+    snapshots = folder / "filled/snapshots"
+    snapshots.mkdir(exist_ok=True)
+    (folder / "filled/log.txt").symlink_to(snapshots / "log.txt")
+    words = ["tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel"]
+    full = f"head -c 1G /dev/zero >{shlex.quote(str(snapshots))}/fill; exec "
+    done = on_small_disk(snapshots, full + shlex.join(map(str, words)), ROOT)
+    assert done.returncode != 0
+    assert "Snapshotting to binary proto file" in done.stdout
+    said = f"finetune: Caffe has stopped: its disk is full, 0 MB are free at {snapshots}"
+    assert done.stderr.splitlines()[-1] == said
 
 
 def test_a_training_that_diverges_is_an_error(folder: Path) -> None:

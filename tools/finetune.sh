@@ -3,6 +3,8 @@
 set -euo pipefail
 # shellcheck source=tools/run/holders.sh
 source "$(dirname "${BASH_SOURCE[0]}")/run/holders.sh"
+# shellcheck source=tools/run/room.sh
+source "$(dirname "${BASH_SOURCE[0]}")/run/room.sh"
 
 usage() {
     cat <<'HELP'
@@ -82,13 +84,13 @@ lock() {
     die "$(in_words $(holders_of "$lock" 8)) is training into $1; kill -INT ends it with a snapshot"
 }
 
-# Caffe's output on standard input into the log, and on without GLOG's stack trace, whoever is told to stop and whether
-# or not somebody reads on; a snapshot that is written lets an old one go
+# Caffe's output on standard input into the log, and on without GLOG's stack trace, whoever is told to stop, whether or
+# not somebody reads on or the log's disk is full; a snapshot that is written lets an old one go
 log() { # LOG SOLVER
     local line
     trap '' INT TERM HUP PIPE
     while IFS= read -r line || [[ -n $line ]]; do
-        printf '%s\n' "$line" >>"$1"
+        printf '%s\n' "$line" 2>/dev/null >>"$1" || true
         [[ $line =~ ^\ *@\ +0x || $line == "*** Check failure stack trace"* ]] || printf '%s\n' "$line" 2>/dev/null || true
         [[ $line != *"] Snapshotting solver state to "* ]] || prune "$2"
     done
@@ -112,7 +114,7 @@ check_loss() { # LOG
 
 # train SUFFIX WEIGHTS: one phase, from WEIGHTS or from its own newest whole snapshot
 train() {
-    local solver=$prototxt/solver$1.prototxt log=$prototxt/log$1.txt state skip batch checked start=() status=0
+    local solver=$prototxt/solver$1.prototxt log=$prototxt/log$1.txt state skip batch checked full start=() status=0
     [[ -f $solver ]] || die "$solver is missing: python -m tools.fill_prototxt writes it"
     checked=$(python -m tools.snapshots plan "$solver" --gpus "$((gpus > 0 ? gpus : 1))" ${2:+--weights "$2"})
     mapfile -t checked <<<"$checked"
@@ -142,7 +144,8 @@ train() {
     caffe_pid=""
     wait_for_log
     if ((status)); then
-        echo "finetune: Caffe has stopped: $(last_words "$log")" >&2
+        full=$(little_room "$(dirname "$final")")
+        echo "finetune: Caffe has stopped${full:-: $(last_words "$log")}" >&2
         exit "$status"
     fi
     [[ -f $final ]] || die "caffe stopped before its last iteration; the same command goes on from its snapshot"
