@@ -38,6 +38,7 @@ def as_demo(run: SmallRun, folder: Path) -> Path:
     shutil.copy(lmdb / "mean.binaryproto", folder / "pretraining" / "lmdb")
     filled = [f"--train-lmdb={lmdb / 'train_lmdb'}", f"--val-lmdb={lmdb / 'val_lmdb'}", "--test-batch=1"]
     filled += [f"--mean={lmdb / 'mean.binaryproto'}", "--classes=3", "--solver-mode=CPU", "--train-batch=4"]
+    filled += ["--base-lr=1e-7"]  # the small run's weights are noise, which a larger rate blows up
     out = folder / "prototxt" / "train"
     assert tools.fill_prototxt.main([f"--net={NETWORK}", f"--out={out}", *filled]) == 0
     return folder
@@ -79,7 +80,7 @@ def test_the_old_name_ends_caffe(outcomes: dict) -> None:
 
 
 def test_the_rate_is_ten_times_the_runs(outcomes: dict) -> None:
-    assert outcomes["fast rate"] == pytest.approx(0.1)
+    assert outcomes["fast rate"] == pytest.approx(1e-6)
 
 
 def test_the_notebooks_own_search_is_the_runs(outcomes: dict) -> None:
@@ -92,4 +93,4 @@ def test_it_is_kept_with_what_its_cells_said() -> None:
     assert not [cell.source for cell in code if any(one.output_type == "error" for one in cell.outputs)]
     titles = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     assert sum("**Outcome.**" in title for title in titles) == 6
-    assert sum(bool(cell.outputs) for cell in code) > 10
+    assert sum(bool(cell.outputs) for cell in code) >= 10

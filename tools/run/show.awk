@@ -48,6 +48,7 @@ match($0, /max_iter: [0-9]+/) { max_iter = substr($0, RSTART + 10, RLENGTH - 10)
 /^libpng (warning|error): / { next }
 
 /^ +@ +0x/ || /^\*\*\* Check failure stack trace/ || /^\*\*\* Aborted at/ || /^PC: @/ { next }
+/^Corrupt JPEG data: / { next } # libjpeg's, which names no file: who reads the picture says which is broken
 /^[IWEF][0-9]+ / { dump = /from parameters:/ }
 dump { next }
 /^\$ / { end_validation(); let_go(); line($0); next }
