@@ -54,7 +54,10 @@ def write_layers(
     scores = {model: read_scores(path) for model, path in files.items()}
     cells = table_of_layers.cells_of(article(), table, scores)
     comparable = comparability(article(), scores.values(), data_note)
-    remarks = [*measured_on(article(), data_note), *table_of_layers.remarks_on(article(), table, cells)]
+    remarks = [
+        *measured_on(article(), data_note),
+        *table_of_layers.remarks_on(article(), table, cells, scores),
+    ]
     habits = as_published.habits_of(ranks, cells) if ranks else []
     block = as_published.rows_of(habits, of_models=table == 2)
     made = table_of_layers.as_json(table, cells, comparable, remarks, block)

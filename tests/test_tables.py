@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eval.files.ground_truth import fingerprint, read_ground_truth
+from eval.rank.recipe import Whitening, describe, l2_normalise
 from eval.results.words import english, from_json
 from eval.tables import main
 
@@ -210,6 +212,33 @@ def test_why_nothing_has_changed_is_said(tmp_path: Path) -> None:
     finetuned.write_text(finetuned.read_text().replace('"ap": {"a_1": 0.5}', '"ap": {"a_1": 0.6}'))
     assert tables(tmp_path, "--table", "2", *files) == 0
     assert "alike" not in (tmp_path / "results/table2.md").read_text()
+
+
+@pytest.mark.parametrize(("pictures", "said"), [(129, True), (130, False), (None, False)])
+def test_a_whitening_that_leaves_nothing_to_rank_is_said(
+    tmp_path: Path, pictures: int | None, said: bool
+) -> None:
+    files = []
+    for name in ("p", "f"):
+        file = scores(tmp_path / f"{name}.json", full=100)
+        made = json.loads(file.read_text()) | {"pca_features": None, "made_of": {"pictures": pictures}}
+        file.write_text(json.dumps(made))
+        files.append(str(file))
+    assert tables(tmp_path, "--table", "2", "--pretrained", files[0], "--finetuned", files[1]) == 0
+    words = " ".join((tmp_path / "results/table2.md").read_text().split())
+    assert ("Nothing is ranked by these, whatever the network: fc6, PCA to 128." in words) == said
+    assert ("Both networks answer every query alike" in words) == (not said)
+
+
+@pytest.mark.parametrize("dim", [18, 19])
+def test_what_whitening_to_all_that_pictures_span_does(dim: int) -> None:
+    """To n - 1 dimensions of n pictures: no two of them are nearer to each other than any other two."""
+    X = l2_normalise(np.random.default_rng(1).normal(size=(20, 60)))
+    vectors = describe(X, Whitening(dim).fit(X))
+    cosines = (vectors @ vectors.T)[~np.eye(20, dtype=bool)]
+    assert (np.ptp(cosines) < 1e-6) == (dim == 19)
+    if dim == 19:
+        assert cosines == pytest.approx(-1 / 19)
 
 
 def test_the_published_codes_habits_are_a_second_block(tmp_path: Path) -> None:

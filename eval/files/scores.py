@@ -99,6 +99,12 @@ class Scores:
     def __post_init__(self) -> None:
         object.__setattr__(self, "plain", {row.key: row for row in self.rows if row.plain})
 
+    def evened_out(self, row: Row) -> bool:
+        """Whether its whitening has made every searched picture equally far from every other, so that there
+        is nothing to rank: fitted on n of them, n - 1 dimensions or more are all that they span."""
+        searched = self.made_of.pictures
+        return row.pca and self.pca_features is None and searched is not None and row.dim >= searched - 1
+
 
 def shown_rows(scores: Mapping[str, Scores], layer: str = "fc6", label: str = "128") -> dict[str, Row]:
     """The row of each model that stands for it, where one setting is shown: that of the article's Table 2.

@@ -86,7 +86,9 @@ def queries_section(run: Run, pictures: Pictures) -> QueriesSection | None:
         choice=chosen(ap),
         queries=_queries(run, pictures, rows, ranks),
         verdicts=VERDICTS,
-        unchanged=len(rows) > 1 and first.ap == last.ap,
+        unchanged=len(rows) > 1
+        and first.ap == last.ap
+        and not run.scores[next(iter(rows))].evened_out(first),
     )
 
 

@@ -122,24 +122,31 @@ def as_markdown(
     return "\n\n".join([*parts, *(wrapped(english(remark)) for remark in remarks)]) + "\n"
 
 
-def remarks_on(article: Article, table: int, cells: Sequence[Cell]) -> list[Words]:
+def remarks_on(
+    article: Article, table: int, cells: Sequence[Cell], scores: Mapping[str, Scores]
+) -> list[Words]:
     """What one must know to read the table."""
+    evened_out = [cell for cell in cells if cell.ours and scores[cell.model].evened_out(cell.ours)]
     return [
         *blanks(article, table, cells),
         *additions(article, cells),
         *dimensions(article, cells),
         *noise(cells),
-        *trained_on(article, table, cells),
+        *without_ranking(article, evened_out),
+        *trained_on(article, table, cells, bool(evened_out)),
     ]
 
 
-def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[Text]:
-    """For Table 2: whether fine-tuning has changed anything, and what the article's was trained on."""
+def trained_on(article: Article, table: int, cells: Sequence[Cell], evened_out: bool) -> list[Text]:
+    """For Table 2: whether fine-tuning has changed anything, and what the article's was trained on.
+
+    Where whitening has evened everything out the figures are alike for that.
+    """
     if table != 2:
         return []
     by_model = [[cell.ours for cell in cells if cell.model == model and cell.ours] for model in MODELS]
     remarks = []
-    if by_model[0] and [row.ap for row in by_model[0]] == [row.ap for row in by_model[1]]:
+    if not evened_out and by_model[0] and [row.ap for row in by_model[0]] == [row.ap for row in by_model[1]]:
         layers = ", ".join(dict.fromkeys(row.layer for row in by_model[0]))
         remarks.append(
             text(
@@ -156,6 +163,23 @@ def trained_on(article: Article, table: int, cells: Sequence[Cell]) -> list[Text
         )
     )
     return remarks
+
+
+def without_ranking(article: Article, evened_out: Sequence[Cell]) -> list[Text]:
+    """Which figures tell nothing, as there are too few pictures to whiten to so many dimensions."""
+    if not evened_out:
+        return []
+    return [
+        text(
+            "Nothing is ranked by these, whatever the network: {what}. Whitening fitted on so few searched "
+            "pictures makes every one equally far from every other. Ask for a fifth of their number or fewer "
+            "dimensions, or none (DIMS).",
+            what=[
+                text("{row}, {column}", row=layer, column=article.heading(label))
+                for layer, label in dict.fromkeys((one.layer, one.label) for one in evened_out)
+            ],
+        )
+    ]
 
 
 def blanks(article: Article, table: int, cells: Sequence[Cell]) -> list[Text]:
