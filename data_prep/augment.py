@@ -47,7 +47,7 @@ from data_prep.classes.folders import (
 )
 from tools.files.pixels import decoded
 from tools.processes import add_jobs_option, add_scheduler_option, lent_executor, map_ordered
-from tools.program import positive_int, run_program, written_beside
+from tools.program import positive_int, run_program, whole_number, written_beside
 
 END_OF_JPEG = b"\xff\xd9"
 JPEG_QUALITY = 75  # Pillow's default, with which Keras saves; the file is Pillow's to the byte
@@ -185,7 +185,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with --from, leave classes with fewer pictures out (default: 2, as a split needs)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random changes (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="S", help="of the random changes (default: 0)"
+    )
     parser.add_argument(
         "--engine",
         choices=list(ENGINES),

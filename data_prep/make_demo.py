@@ -24,7 +24,7 @@ from data_prep.demo.generic.classes import GENERIC
 from data_prep.demo.photo import Rng, jpeg
 from data_prep.demo.scenes import Framing, Photo, photograph
 from tools.processes import add_jobs_option, map_ordered
-from tools.program import folder_beside, positive_int, run_program
+from tools.program import folder_beside, positive_int, run_program, whole_number
 
 # What seeds a picture (seed, stream, class, number) is a contract, as the order of draws is (archetypes.py).
 STREAMS = {"generic": 1, "landmarks": 2, "retrieval": 3, "distractors": 4}
@@ -316,15 +316,15 @@ def build_parser() -> argparse.ArgumentParser:
     landmarks = sets.add_parser("landmarks", help="buildings to fine-tune on, and broken files")
     _add_number(landmarks, "--classes", positive_int, 64, "buildings")
     _add_number(landmarks, "--largest", _class_size, 70, "pictures of the largest class; the smallest has 9")
-    _add_number(landmarks, "--broken", _not_negative, 2, "broken files of each kind")
+    _add_number(landmarks, "--broken", whole_number, 2, "broken files of each kind")
     retrieval = sets.add_parser("retrieval", help="Oxford5k's layout: jpg/ and gt/")
-    _add_number(retrieval, "--distractors", _not_negative, 150, "pictures of none of the landmarks")
+    _add_number(retrieval, "--distractors", whole_number, 150, "pictures of none of the landmarks")
     for each in (generic, landmarks, retrieval):
         each.add_argument(
             "--out", type=Path, required=True, metavar="DIR", help="folder to make; must not exist"
         )
         each.add_argument(
-            "--seed", type=_not_negative, required=True, help="same seed, same pictures, whatever --jobs"
+            "--seed", type=whole_number, required=True, help="same seed, same pictures, whatever --jobs"
         )
         each.add_argument("--force", action="store_true", help="replace DIR if it exists")
         add_jobs_option(each)
@@ -335,12 +335,6 @@ def _add_number(
     parser: argparse.ArgumentParser, option: str, kind: Callable[[str], int], default: int, what: str
 ) -> None:
     parser.add_argument(option, type=kind, default=default, metavar="N", help=f"{what} (default {default})")
-
-
-def _not_negative(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number and not negative, not {text}")
-    return int(text)
 
 
 def _class_size(text: str) -> int:

@@ -32,12 +32,11 @@ from pathlib import Path
 
 from data_prep.check.look import look_at
 from data_prep.classes.folders import class_folders, link_or_copy, original_of
-from data_prep.split import share
 from tools.files.csv_rows import write_csv
 from tools.files.picture_names import files_below, pictures_in, shortened
 from tools.files.pixels import decoded
 from tools.processes import add_jobs_option, map_ordered
-from tools.program import folder_beside, positive_int, run_program, some
+from tools.program import folder_beside, positive_int, run_program, share, some, whole_number
 
 SHARE = 0.3
 QUERIES = 5  # of each landmark, as Oxford5k has
@@ -264,7 +263,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="at most, of each class (default: %(default)s)",
     )
-    add("--seed", type=int, default=0, metavar="S", help="of the drawing (default: 0)")
+    add("--seed", type=whole_number, default=0, metavar="S", help="of the drawing (default: 0)")
     add_jobs_option(parser)
     return parser
 

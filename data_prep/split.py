@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.classes.folders import class_folders, original_of, picture_names
-from tools.files.image_list import Entry, write_image_list
-from tools.program import positive_int, run_program, written_beside
+from tools.files.image_list import MOST_SHOWN, Entry, write_image_list
+from tools.program import positive_int, run_program, share, some, whole_number, written_beside
 
 Group = list[str]
 """Names of pictures that go into the same list: a photograph and its copies."""
@@ -91,7 +91,7 @@ def split(
     """Deal out the pictures of folder's classes 0..N-1 to (train, val), a Dealt for each class in both.
 
     Raises ValueError for class folders that aren't exactly 0..N-1, for a single class, for a class without
-    pictures, and for classes with one photograph only, all of them named; OSError for what can't be listed.
+    pictures, and for classes with one photograph only; OSError for what can't be listed.
     """
     classes = class_folders(folder)
     _check_labels(folder, {path.name for path in classes})
@@ -108,7 +108,7 @@ def split(
     if too_few:
         raise ValueError(
             f"{folder} has classes with one photograph only, which can't be in both train.txt and val.txt: "
-            f"{', '.join(too_few)}"
+            f"{some(too_few, MOST_SHOWN)}"
         )
     return train, val
 
@@ -183,14 +183,6 @@ def _check_labels(folder: Path, names: set[str]) -> None:
         raise ValueError(f"{folder} has one class only: a network needs two or more to tell apart")
 
 
-def share(text: str) -> float:
-    """An argparse type: a number between 0 and 1, neither included."""
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, not {text}")
-    return number
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -210,7 +202,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="X",
         help="share of a class's pictures (default: 0.6)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the dealing (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="S", help="of the dealing (default: 0)"
+    )
     parser.add_argument(
         "--test-batch",
         type=positive_int,

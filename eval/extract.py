@@ -36,7 +36,15 @@ from eval.represent.region_whitening import RegionWhitening
 from tools.files.mean_file import read_mean
 from tools.files.prototxt import Net, read_net
 from tools.processes import add_scheduler_option, lent_executor
-from tools.program import Progress, StopError, gpu_list, positive_int, run_program, sha256_of
+from tools.program import (
+    Progress,
+    StopError,
+    gpu_list,
+    positive_int,
+    run_program,
+    sha256_of,
+    whole_number,
+)
 
 # With 8 rows each came out the same at every place in the batch, with OpenBLAS' kernels for SSE3, AVX2 and
 # AVX-512; with 5, 7 or 16 rows not always. More gain little, as Caffe convolves picture by picture.
@@ -319,7 +327,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "code of the article's author cuts them",
     )
     add("--sample", type=positive_int, metavar="N", help="only N pictures of the database, drawn by --seed")
-    add("--seed", type=int, default=1, metavar="S", help="default: 1")
+    add("--seed", type=whole_number, default=1, metavar="S", help="default: 1")
     add(
         "--overwritten",
         action="store_true",

@@ -29,7 +29,7 @@ from eval.search.site import Site
 from eval.search.uploads import Uploads
 from eval.search.views import Views
 from eval.search.web import make_app
-from tools.program import run_program
+from tools.program import WHOLE_NUMBER, run_program, shown
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORT = 8000
@@ -171,8 +171,8 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, not {text}")
+    if not WHOLE_NUMBER.fullmatch(text) or int(text) >= 1 << 16:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, not {shown(text)}")
     return int(text)
 
 

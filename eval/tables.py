@@ -18,7 +18,7 @@ from eval.results.comparable import comparability
 from eval.results.summary import summary
 from eval.results.tidy_csv import as_csv
 from eval.results.words import Words, text
-from tools.program import run_program, write_text
+from tools.program import run_program, whole_number, write_text
 
 PROGRAM = "eval.tables"
 
@@ -150,7 +150,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--table", type=int, choices=(1, 2, 3, 4), help="which of the tables")
+    which.add_argument("--table", type=whole_number, choices=(1, 2, 3, 4), help="which of the tables")
     which.add_argument("--pool", type=Path, nargs="+", metavar="WORK", help="Tables 1 and 2 of runs together")
     which.add_argument("--summary", type=Path, metavar="WORK", help="print the end of this run in some lines")
     add("--pretrained", type=Path, metavar="JSON", help="scores.json of the pre-trained network, for 1 and 2")

@@ -20,7 +20,7 @@ from eval.files.features import (
     text_attribute,
 )
 from eval.represent import mop
-from tools.program import run_program
+from tools.program import run_program, whole_number
 
 PROGRAM = "eval.train_mop"
 LEARNT_BY = (
@@ -104,7 +104,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     for name, says in LEARNT_BY:
         default = getattr(mop.PAPER, name)
         option = f"--{name.replace('_', '-')}"
-        add(option, type=int, default=default, metavar="N", help=f"{says} (default: {default})")
+        add(option, type=whole_number, default=default, metavar="N", help=f"{says} (default: {default})")
     return parser.parse_args(argv)
 
 

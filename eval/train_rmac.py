@@ -13,7 +13,7 @@ import numpy as np
 from eval.files.npz import read_npy
 from eval.represent.pooling import RMAC_LEVELS, rmac_vectors
 from eval.represent.region_whitening import RegionWhitening
-from tools.program import positive_int, run_program
+from tools.program import positive_int, run_program, whole_number
 
 PROGRAM = "eval.train_rmac"
 PICTURES = 500
@@ -102,7 +102,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help=f"learn from so many, drawn by the seed (default: {PICTURES})",
     )
-    add("--seed", type=int, default=1, metavar="S", help="default: 1")
+    add("--seed", type=whole_number, default=1, metavar="S", help="default: 1")
     options = parser.parse_args(argv)
     if options.pictures < 2:
         parser.error("--pictures must be 2 or more")

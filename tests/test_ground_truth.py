@@ -71,6 +71,13 @@ def test_query_that_makes_no_sense(tmp_path: Path, text: str, complaint: str) ->
     assert str(file) in str(caught.value)
 
 
+def test_a_line_of_many_digits_and_blanks_takes_no_time(tmp_path: Path) -> None:
+    (tmp_path / "q_query.txt").write_text("9" * 5000 + " \t" * 3000 + "1" * 5000 + " 2 3 4 x\n")
+    with pytest.raises(ValueError, match="says '999") as refused:
+        read_queries(tmp_path)
+    assert len(str(refused.value)) < 400
+
+
 def test_folder_without_queries(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no query"):
         read_queries(tmp_path)

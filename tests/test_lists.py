@@ -1,5 +1,6 @@
 """Lists of pictures and of classes: each has one reader, which reads what Caffe does."""
 
+import csv
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,21 @@ def as_convert_imageset_reads(data: bytes) -> list[tuple[bytes, int]]:
     if not lines[-1]:
         lines.pop()
     return [(line[: line.rindex(b" ")], int(line[line.rindex(b" ") + 1 :])) for line in lines]
+
+
+@pytest.mark.parametrize("mark", ";\t")
+def test_classes_as_spreadsheets_of_many_countries_save_them(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "classes.csv"
+    rows = [["number", "name"], ["0", "a, b"], ["1", f"c{mark}d"]]
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=mark).writerows(rows)
+    assert read_class_names(path) == ["a, b", f"c{mark}d"]
+
+
+def test_a_refusal_shows_some_names_and_counts_the_rest(tmp_path: Path) -> None:
+    broken = [Entry(f"/a\n{number}", 0) for number in range(5000)]
+    with pytest.raises(ValueError, match=r"and 4980 more$"):
+        write_image_list(tmp_path / "train.txt", broken)
 
 
 @settings(deadline=None)

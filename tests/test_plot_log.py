@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.plot_log import main, parse, plot, read_log
+from tools.plot_log import main, parse, plot, read_log, summary
 
 GLOG = "I1122 06:01:02.123456  1234 solver.cpp:218] "
 LOG = """
@@ -36,6 +36,22 @@ Optimization Done.
 
 def lines(text: str) -> list[str]:
     return [GLOG + line for line in text.strip("\n").split("\n")]
+
+
+def test_what_a_later_start_repeats_may_be_all_that_there_was() -> None:
+    again = "Iteration 5, Testing net (#0)\n    Test net output #0: loss = 2\nIteration 0, loss = 1.5\n"
+    log = parse(again.splitlines(), "log")
+    assert log.test == {} and log.loss == {0: 1.5} and summary(log)
+
+
+def test_each_test_net_has_its_own_curve() -> None:
+    lines = "".join(
+        f"Iteration {i}, Testing net (#{net})\n    Test net output #0: accuracy = 0.{net + 1}\n"
+        for i in (0, 50)
+        for net in (0, 1)
+    )
+    log = parse(f"{lines}Iteration 50, loss = 1.5\n".splitlines(), "log")
+    assert log.test == {"accuracy": {0: 0.1, 50: 0.1}, "accuracy (test net 1)": {0: 0.2, 50: 0.2}}
 
 
 def test_every_value_of_a_log() -> None:

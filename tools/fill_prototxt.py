@@ -9,7 +9,6 @@ step are wanted over all of them, and batch_size and iter_size follow.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from tools.files.prototxt import Net, Solver, caffe_messages, read_net, read_pro
 from tools.network.batches import shared, test_batches
 from tools.network.checks import check_pictures, check_solver
 from tools.network.structure import classifier, copy_of, data_layer, freeze_all_but_last
-from tools.program import positive_int, run_program
+from tools.program import WHOLE_NUMBER, positive_int, rate, run_program, whole_number
 from tools.snapshots import pictures_a_step
 
 
@@ -126,7 +125,7 @@ def read_classes(text: str) -> int:
 
     Raises ValueError where that is none, or where there is less than two.
     """
-    count = int(text) if text.isascii() and text.isdigit() else len(read_class_names(Path(text)))
+    count = int(text) if WHOLE_NUMBER.fullmatch(text) else len(read_class_names(Path(text)))
     if count < 2:
         raise ValueError(f"{text}: a classifier needs at least two classes")
     return count
@@ -185,19 +184,6 @@ def pictures_in(train_lmdb: Path, val_lmdb: Path, mean: Path, classes: str) -> P
     return Pictures(train_lmdb.resolve(), val_lmdb.resolve(), mean.resolve(), number, counts[1])
 
 
-def count(text: str) -> int:
-    """An argparse type: a whole number from 0 up."""
-    return 0 if text == "0" else positive_int(text)
-
-
-def rate(text: str) -> float:
-    """An argparse type: a number above 0."""
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
-    return number
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -221,7 +207,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--effective-batch", type=positive_int, metavar="N",
         help="pictures a step, over all GPUs (default: the prototxt's batch on each of them)",
     )  # fmt: skip
-    option("--gpus", type=count, default=0, metavar="N", help="how many train (default 0: the CPU)")
+    option("--gpus", type=whole_number, default=0, metavar="N", help="how many train (default 0: the CPU)")
     option(
         "--train-batch", type=positive_int, metavar="N",
         help="pictures at once; with --effective-batch the most of them (default: the prototxt's)",
@@ -236,7 +222,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the last iteration, if the solver's is later; its schedule stays as it is",
     )  # fmt: skip
     option("--base-lr", type=rate, metavar="X", help="default: the solver's")
-    option("--seed", type=int, metavar="S", help="Caffe's random seed (default: the solver's)")
+    option("--seed", type=whole_number, metavar="S", help="Caffe's random seed (default: the solver's)")
     option("--solver-mode", choices=("CPU", "GPU"), help="default: the solver's")
     option(
         "--snapshot-prefix", type=lambda text: Path(text).resolve(), metavar="P",

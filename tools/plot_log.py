@@ -28,11 +28,11 @@ from tools.program import run_program, written_beside
 Series = dict[int, float]
 """A value by the iteration it was logged at."""
 
-NUMBER = r"([-+]?(?:\d\.#[a-z]+|\d[\d.]*(?:e[-+]?\d+)?|nan|inf))"
+NUMBER = r"([-+]?(?:\d\.#[a-z]+|\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))"
 """Caffe on Windows may say 1.#QNAN, -1.#IND or 1.#INF."""
 PREFIX = re.compile(r"^[IWEF]\d+ [\d:.]+ +\d+ [^ ]+:\d+\] ?")
 ITERATION = re.compile(
-    rf"^Iteration (\d+)(?: \([^)]*\))?, (?:loss = {NUMBER}|lr = {NUMBER}|Testing net)", re.I
+    rf"^Iteration (\d+)(?: \([^)]*\))?, (?:loss = {NUMBER}|lr = {NUMBER}|Testing net(?: \(#(\d+)\))?)", re.I
 )
 OUTPUT = re.compile(rf"^ *(Train|Test) net output #\d+: (.+?) = {NUMBER}", re.I)
 STEPS_MARKED = 8  # a rate that changes more often than this falls smoothly and gets a panel of its own
@@ -70,16 +70,19 @@ class Log:
         for _, _, series in self.all_series():
             for later in [i for i in series if i >= iteration]:
                 del series[later]
+        for outputs in (self.train, self.test):
+            for name in [name for name, series in outputs.items() if not series]:
+                del outputs[name]
 
 
 def parse(lines: Iterable[str], name: str) -> Log:
     """Read the lines of a `caffe train` log. Raises ValueError where no iteration is among them."""
     log = Log(name)
-    iteration, newest = None, -1
+    iteration, newest, net = None, -1, 0
     for line in lines:
         text = PREFIX.sub("", line.rstrip("\n"))
         if found := ITERATION.match(text):
-            iteration = int(found[1])
+            iteration, net = int(found[1]), int(found[4] or 0)
             if iteration < newest:  # Caffe went on from a snapshot
                 log._forget_from(iteration)
             newest = iteration
@@ -88,8 +91,9 @@ def parse(lines: Iterable[str], name: str) -> Log:
             elif found[3]:
                 log.rate[iteration] = _value(found[3])
         elif iteration is not None and (found := OUTPUT.match(text)):
-            outputs = log.train if found[1].lower() == "train" else log.test
-            outputs.setdefault(found[2], {})[iteration] = _value(found[3])
+            of_test = found[1].lower() == "test"
+            name = f"{found[2]} (test net {net})" if of_test and net else found[2]
+            (log.test if of_test else log.train).setdefault(name, {})[iteration] = _value(found[3])
     if not log.loss and not log.test:
         raise ValueError(f"{name} has no line of a Caffe training (Iteration N, loss = ...)")
     return log

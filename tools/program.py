@@ -14,7 +14,9 @@ import atexit
 import ctypes
 import errno
 import hashlib
+import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -152,24 +154,52 @@ def some(names: Iterable[str], most: int = 3) -> str:
 
 # Types of arguments
 
+WHOLE_NUMBER = re.compile("[0-9]{1,18}")
+DECIMAL_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
+"""Python's int and float take more: nan and inf, 1_000, blanks around, digits of other scripts."""
+
 
 def positive_int(text: str) -> int:
     """An argparse type: a whole number above zero."""
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, not {text}")
+    if not WHOLE_NUMBER.fullmatch(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, not {shown(text)}")
     return int(text)
+
+
+def whole_number(text: str) -> int:
+    """An argparse type: a whole number from zero up."""
+    if not WHOLE_NUMBER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number and not negative, not {shown(text)}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """An argparse type: a number between 0 and 1, neither included."""
+    if not DECIMAL_NUMBER.fullmatch(text) or not 0 < float(text) < 1:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, not {shown(text)}")
+    return float(text)
+
+
+def rate(text: str) -> float:
+    """An argparse type: a number above 0."""
+    if not DECIMAL_NUMBER.fullmatch(text) or not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {shown(text)}")
+    return float(text)
+
+
+def shown(text: str, most: int = 60) -> str:
+    """A word of the command line or a file as an error may quote it, however long it is."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def gpu_list(text: str) -> list[int]:
     """An argparse type: numbers of GPUs such as 0,1, each once; `none` for the CPU."""
     if text == "none":
         return []
-    numbers = text.split(",")
-    if not all(number.isascii() and number.isdecimal() for number in numbers) or len(set(numbers)) < len(
-        numbers
-    ):
-        raise argparse.ArgumentTypeError(f"must be numbers of GPUs such as 0,1, not {text}")
-    return [int(number) for number in numbers]
+    numbers = [int(number) for number in text.split(",") if re.fullmatch("[0-9]{1,4}", number)]
+    if len(set(numbers)) <= text.count(","):
+        raise argparse.ArgumentTypeError(f"must be numbers of GPUs such as 0,1, each once, not {shown(text)}")
+    return numbers
 
 
 def dimension(text: str) -> str:

@@ -16,6 +16,7 @@ from data_prep.check.jpeg import GREY_ROWS, damage, first_warning, has_end, is_p
 from data_prep.check.readers import CaffeReader, Seen, orientation_of, seen, upright
 from tools.files.picture_names import FORMAT_OF_SUFFIX, trouble_with
 from tools.files.pixels import decoded
+from tools.files.pointers import FETCH_IT, is_pointer
 
 GREY_IS_128_IN = ("RGB", "L", "CMYK")
 CHANNELS = {
@@ -98,6 +99,8 @@ def look_into(path: Path, data: bytes) -> Look:
         if kind:
             reason = f"{kind}, which can't be read here: convert it to JPEG"
             return Look(Finding(path, ("unreadable",), (reason,)))
+        if is_pointer(data):
+            return Look(Finding(path, ("not-image",), (FETCH_IT,)))
         return Look(Finding(path, ("not-image",), ("not an image, or not even its header is whole",)))
     except Exception as error:  # decoders raise errors of every type when the data is garbage
         return Look(Finding(path, ("unreadable",), (f"{kind or 'header'} can't be read: {error}",)))

@@ -30,6 +30,7 @@ from h5py._hl.base import phil
 from numpy.typing import NDArray
 
 from eval.files.ground_truth import BLANKS
+from tools.files.pointers import refuse_pointer
 
 STAMPS = "stamps"
 PROBE_SECONDS = 60
@@ -49,6 +50,7 @@ def open_features(path: Path) -> Iterator[h5py.File]:
     """Open a features file. Raises ValueError where it isn't one or its extraction didn't finish."""
     if not path.is_file():
         raise ValueError(f"there is no features file {path}")
+    refuse_pointer(path)
     stat = path.stat()
     if said := _probe(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)):
         raise ValueError(f"{path} can't be read as HDF5: {said}")

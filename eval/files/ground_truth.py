@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.files.revisited import Asked, Revisited, read_revisited
-from tools.program import some
+from tools.program import shown, some
 
 # Oxford's query files, and only they, carry this in front of the picture's name.
 QUERY_PREFIX = "oxc1_"
 BLANKS = " \t\r\n"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|nan))"
-# from the right: a picture's name may hold spaces
-QUERY = re.compile("(.+?)" + rf"[ \t]+{NUMBER}" * 4, re.ASCII | re.DOTALL)
+NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|nan)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,23 @@ def read_query(file: Path) -> Query:
     lines = read_lines(file)
     if len(lines) != 1:
         raise ValueError(f"{file} holds {len(lines)} lines where a query is one: PICTURE x1 y1 x2 y2")
-    found = QUERY.fullmatch(lines[0])
-    if found is None:
-        raise ValueError(f"{file} says '{lines[0]}' where a query is: PICTURE x1 y1 x2 y2")
-    picture, *fields = found.groups()
+    picture, *fields = fields_from_the_right(lines[0], 4)
+    if not picture or not all(NUMBER.fullmatch(field) for field in fields):
+        raise ValueError(f"{file} says '{shown(lines[0])}' where a query is: PICTURE x1 y1 x2 y2")
     x1, y1, x2, y2 = (float(field) for field in fields)
     if not all(math.isfinite(value) for value in (x1, y1, x2, y2)) or x1 >= x2 or y1 >= y2:
-        raise ValueError(f"{file} has a box of no area: x1 y1 x2 y2 = {' '.join(fields)}")
+        raise ValueError(f"{file} has a box of no area: x1 y1 x2 y2 = {shown(' '.join(fields))}")
     return Query(file.name.removesuffix("_query.txt"), picture.removeprefix(QUERY_PREFIX), (x1, y1, x2, y2))
+
+
+def fields_from_the_right(line: str, count: int) -> list[str]:
+    """What stands before the last `count` fields of a line, and they: a picture's name may hold blanks."""
+    fields: list[str] = []
+    for _ in range(count):
+        cut = max(line.rfind(" "), line.rfind("\t"))
+        fields.insert(0, line[cut + 1 :])
+        line = line[: max(cut, 0)].rstrip(" \t")
+    return [line, *fields]
 
 
 def read_ground_truth(place: Path) -> list[GroundTruth]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tools.program import written_beside
+from tools.files.pointers import refuse_pointer
+from tools.program import shown, written_beside
 
 
 def write_npz(
@@ -25,6 +26,7 @@ def read_npz(path: Path, file_format: str, what: str) -> tuple[dict[str, np.ndar
 
     Every array is of finite numbers. Raises OSError, and ValueError for any other file or a damaged one.
     """
+    refuse_pointer(path)
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -40,7 +42,7 @@ def read_npz(path: Path, file_format: str, what: str) -> tuple[dict[str, np.ndar
             provenance = json.loads(str(arrays.pop("provenance")))
         # zipfile and NumPy have a dozen types of error for a damaged file
         except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
+            said = shown(" ".join(str(error).split()), 200) or type(error).__name__
             raise ValueError(f"{path} is no {what}, or a damaged one ({said})") from error
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
@@ -52,6 +54,7 @@ def read_npz(path: Path, file_format: str, what: str) -> tuple[dict[str, np.ndar
 
 def read_npy(path: Path) -> np.ndarray:
     """One array of numbers. Raises OSError, and ValueError for any other file or a damaged one."""
+    refuse_pointer(path)
     with path.open("rb") as file:
         try:
             array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eval.results.markdown import aligned, wrapped
+from tools.program import shown
 
 
 class Figure(NamedTuple):
@@ -34,8 +35,9 @@ def read_figures(runs: Sequence[Path], table: int) -> dict[Figure, list[float]]:
                     if row.get("map") is not None
                 }
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path} is no table of eval.tables: {error!r}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+            why = shown(" ".join(str(error).split()), 200)
+            raise ValueError(f"{path} is no table of eval.tables: {why}") from None
     shared = [figure for figure in found[0] if all(figure in one for one in found[1:])]
     if not shared:
         raise ValueError(f"the runs have no figure of Table {table} in common")

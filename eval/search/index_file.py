@@ -41,12 +41,15 @@ def read_contents(path: Path) -> Contents:
         if not isinstance(file.get("album"), h5py.Group):
             raise ValueError(f"{path} is no index of photographs: name another file")
         names, album = names_of(file, "database"), file["album"]
-        return Contents(
-            {name: str(value) for name, value in file.attrs.items()},
-            Path(str(album.attrs["folder"])),
-            dict(zip(names, file[STAMPS]["database"][:].tolist(), strict=True)),
-            [(one, stamp, reason) for one, stamp, reason in album["left_out"].asstr()[:].tolist()],
-        )
+        try:
+            return Contents(
+                {name: str(value) for name, value in file.attrs.items()},
+                Path(str(album.attrs["folder"])),
+                dict(zip(names, file[STAMPS]["database"][:].tolist(), strict=True)),
+                [(one, stamp, reason) for one, stamp, reason in album["left_out"].asstr()[:].tolist()],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
+            raise ValueError(f"{path} is no index of photographs, or a damaged one: make it anew") from error
 
 
 def write_index(path: Path, contents: Contents, rows_of: Callable[[Sequence[str]], Rows]) -> None:

@@ -35,9 +35,13 @@ def stored_shapes(path: Path) -> Shapes:
 def _binary_shapes(path: Path) -> Shapes:
     model = caffe_messages().NetParameter()
     read_message(path, model, "a caffemodel")
-    shapes = {}
+    shapes: Shapes = {}
     for layer in (*model.layer, *model.layers):
         name = os.fsdecode(layer.name)  # protobuf gives bytes where they are no UTF-8
+        if layer.blobs and shapes.get(name):
+            raise ValueError(f"{path} has the weights of layer {name} twice: two caffemodels in one?")
+        if not layer.blobs and name in shapes:
+            continue
         shapes[name] = [_shape(blob) for blob in layer.blobs]
         for blob, shape in zip(layer.blobs, shapes[name], strict=True):
             if max(len(blob.data), len(blob.double_data)) != _count(shape):

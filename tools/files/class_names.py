@@ -1,6 +1,7 @@
 """classes.csv: the class that each of Caffe's labels stands for.
 
-A header `number,name`, then a row for each class; numbers run from 0 without a gap.
+A header `number,name`, then a row for each class; numbers run from 0 without a gap. Semicolons or tabs may
+stand for the commas.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,13 @@ from tools.files.csv_rows import read_csv, write_csv
 from tools.program import written_beside
 
 HEADER = ["number", "name"]
+DELIMITERS = ",;\t"
+"""Spreadsheets of many countries save semicolons."""
 
 
 def read_class_names(path: Path) -> list[str]:
     """Names of the classes in the numbers' order. Raises OSError, or ValueError where it is no such list."""
-    rows = read_csv(path)
+    rows = next((rows for mark in DELIMITERS if (rows := read_csv(path, mark)) and len(rows[0]) == 2), [])
     if rows:
         rows[0][0] = rows[0][0].removeprefix("\ufeff")  # Excel's mark of UTF-8
     if rows[:1] == [HEADER]:

@@ -3,6 +3,7 @@
 Names of files go in and come out as they are: those that are not UTF-8, and those with line breaks, too.
 """
 
+import codecs
 import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
@@ -25,10 +26,13 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
         file.writelines(map(csv_row, rows))
 
 
-def read_csv(path: Path) -> list[list[str]]:
+def read_csv(path: Path, delimiter: str = ",") -> list[list[str]]:
     """All rows but empty ones. Raises OSError, and ValueError where it is no CSV file."""
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"{path} is text in UTF-16: save it as UTF-8")
     with path.open(newline="", encoding=ENCODING, errors=ERRORS) as file:
         try:
-            return [row for row in csv.reader(file) if row]
+            return [row for row in csv.reader(file, delimiter=delimiter) if row]
         except csv.Error as error:
             raise ValueError(f"{path} can't be read as a CSV file: {error}") from None

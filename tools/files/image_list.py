@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.files.image_lmdb import LONGEST_KEY, key_of
-from tools.program import some
+from tools.program import shown, some
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MOST_LABEL = 2**31 - 1
+MOST_SHOWN = 20
+"""Names in one error."""
 
 
 class Entry(NamedTuple):
@@ -48,28 +50,30 @@ def read_image_list(path: Path) -> list[Entry]:
     for number, line in enumerate(lines, 1):
         picture, _, label = os.fsdecode(line.rstrip(b"\r\n")).rpartition(" ")
         if not picture or not label.isascii() or not label.isdigit() or int(label[:11]) > MOST_LABEL:
-            shown = os.fsdecode(line.rstrip(b"\n"))
-            raise ValueError(f"{path}, line {number} is not a picture and a number: {shown!r}")
+            found = shown(repr(os.fsdecode(line.rstrip(b"\n"))), 300)
+            raise ValueError(f"{path}, line {number} is not a picture and a number: {found}")
         entries.append(Entry(picture, int(label)))
-    _refuse_long_keys(entries)
+    _refuse_long_keys(path, entries)
     return entries
 
 
 def write_image_list(path: Path, entries: Iterable[Entry]) -> None:
-    """Write a list. Raises OSError, and ValueError for pictures that no list or LMDB can hold, all named."""
+    """Write a list. Raises OSError, and ValueError for pictures that no list or LMDB can hold, with names."""
     listed = list(entries)
     if broken := [repr(entry.picture) for entry in listed if "\n" in entry.picture]:
-        raise ValueError(f"a line break in a name, which no list can hold; rename: {', '.join(broken)}")
-    _refuse_long_keys(listed)
+        raise ValueError(
+            f"a line break in a name, which no list can hold; rename: {some(broken, MOST_SHOWN)}"
+        )
+    _refuse_long_keys(path, listed)
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         file.writelines(f"{picture} {label}\n" for picture, label in listed)
 
 
-def _refuse_long_keys(entries: Iterable[Entry]) -> None:
+def _refuse_long_keys(path: Path, entries: Iterable[Entry]) -> None:
     most = LONGEST_KEY - len(key_of(0, ""))
     long = [entry.picture for entry in entries if len(os.fsencode(entry.picture)) > most]
     if long:
         raise ValueError(
-            f"LMDB's keys leave {most} bytes for a picture's path, and {len(long)} are longer: "
-            f"{some(long)}; give the pictures shorter names or a place nearer to /"
+            f"{path}: LMDB's keys leave {most} bytes for a picture's path, and {len(long)} are longer: "
+            f"{some(shown(picture, 600) for picture in long)}; give them shorter names or a place nearer to /"
         )

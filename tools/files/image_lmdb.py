@@ -13,6 +13,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tools.files.pixels import decoded
+from tools.files.pointers import refuse_pointer
 from tools.files.prototxt import caffe_messages
 
 LONGEST_KEY = 511
@@ -169,6 +170,7 @@ def check_pages(file: Path) -> None:
     Values in pages of their own (pictures) are not read: half a million pictures take a second or two. Raises
     ValueError where the file is no LMDB or is cut short, OSError where it can't be read.
     """
+    refuse_pointer(file)
     with file.open("rb") as opened:
         descriptor, size = opened.fileno(), os.fstat(opened.fileno()).st_size
         meta = _newest_meta(descriptor)

@@ -1,12 +1,12 @@
 """The mean of compute_image_mean: a BlobProto in a binaryproto file."""
 
 import math
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from tools.files.prototxt import caffe_messages, read_message
+from tools.program import DECIMAL_NUMBER, shown
 
 
 def read_mean_image(path: Path) -> np.ndarray:
@@ -33,12 +33,12 @@ def read_mean(text: str) -> tuple[float, float, float]:
 
     Raises ValueError where it is neither, OSError where the file can't be read.
     """
-    with suppress(ValueError):
-        blue, green, red = (float(number) for number in text.split(","))
-        if math.isfinite(blue + green + red):
-            return blue, green, red
-    if "," in text and not Path(text).exists():
-        raise ValueError(f"{text} is not a mean B,G,R of three finite numbers")
+    numbers = [float(number) for number in text.split(",") if DECIMAL_NUMBER.fullmatch(number)]
+    if len(numbers) == 3 and text.count(",") == 2 and all(0 <= number <= 255 for number in numbers):
+        blue, green, red = numbers
+        return blue, green, red
+    if ("," in text or numbers) and not Path(text).exists():
+        raise ValueError(f"{shown(text)} is not a mean B,G,R of three grey levels, 0 to 255")
     mean = read_mean_image(Path(text))
     if len(mean) != 3:
         raise ValueError(f"{text} is not the mean of pictures with three channels")

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tools.files.pointers import FETCH_IT, is_pointer
+
 
 def decoded(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
     """A file's bytes as pixels (H, W, 3) uint8, BGR; None where OpenCV can't decode them."""
@@ -59,7 +61,10 @@ def read_pixels(path: Path) -> np.ndarray:
 
     Raises OSError where the file can't be read, ValueError where it is no picture that OpenCV can decode.
     """
-    pixels = decoded(path.read_bytes())
+    data = path.read_bytes()
+    pixels = decoded(data)
+    if pixels is None and is_pointer(data):
+        raise ValueError(f"{path} is {FETCH_IT}")
     if pixels is None:
         raise ValueError(f"{path} is not a picture that OpenCV can read")
     return pixels

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.program import one_sentence
+from tools.program import one_sentence, shown
 
 _MARK = object()
 _KINDS = "biufcSU"
@@ -65,8 +65,9 @@ def read_plain_pickle(path: Path) -> Any:
     try:
         return _Machine().run(data)
     except _NotPlainError as error:
+        what = shown(one_sentence(error), 200)
         raise ValueError(
-            f"{path} is refused: {error} stands in it, and only lists, dicts, numbers, strings and NumPy "
+            f"{path} is refused: {what} stands in it, and only lists, dicts, numbers, strings and NumPy "
             "arrays are read from a pickle"
         ) from None
     except Exception as error:

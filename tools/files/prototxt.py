@@ -10,8 +10,9 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from tools.files.pointers import refuse_pointer
 from tools.files.prototxt_comments import with_comments
-from tools.program import written_beside
+from tools.program import shown, written_beside
 
 Net = Any  # caffe_pb2.NetParameter: protobuf makes the class when Caffe is built
 Layer = Any  # caffe_pb2.LayerParameter
@@ -37,6 +38,7 @@ def read_prototxt(path: Path, message: Message) -> None:
     Raises ValueError with file and line of a typing error, a byte-order mark, or what Python's protobuf would
     read and Caffe's would not; OSError where the file can't be read.
     """
+    refuse_pointer(path)
     data = path.read_bytes()
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
@@ -52,7 +54,7 @@ def read_prototxt(path: Path, message: Message) -> None:
         position = f"{error.GetLine()}:{error.GetColumn()} : "
         said = str(error).removeprefix(position)
         where = f", line {error.GetLine()}" if error.GetLine() else ""
-        raise ValueError(f"{path}{where}: {said}") from error
+        raise ValueError(f"{path}{where}: {shown(said, 300)}") from error
 
 
 def _without_comment(found: re.Match[str]) -> str:
@@ -83,6 +85,7 @@ def read_message(path: Path, message: Message, what: str) -> None:
 
     Raises ValueError that the file is not `what`, such as "a caffemodel", or not a whole one; OSError.
     """
+    refuse_pointer(path)
     data = path.read_bytes()
     try:
         message.ParseFromString(data)

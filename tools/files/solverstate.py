@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tools.files.pointers import refuse_pointer
 from tools.files.prototxt import caffe_messages, read_message
 from tools.program import written_beside
 
@@ -37,8 +38,7 @@ def read_state(path: Path) -> SolverState:
 
 
 def _from_hdf5(path: Path) -> SolverState:
-    with path.open("rb"):  # HDF5 would not say what is wrong
-        pass
+    refuse_pointer(path)  # and HDF5 would not say why a file can't be opened
     try:
         with h5py.File(path, "r") as file:
             history = file["history"]

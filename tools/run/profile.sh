@@ -79,7 +79,7 @@ take() {
 # why_not VALUE KIND: false, and what it may be in words, where the value is none of this kind
 why_not() {
     local value=$1 kind=$2 word
-    local number='^[1-9][0-9]{0,8}$' mean='[0-9]{1,3}(\.[0-9]*)?'
+    local number='^[1-9][0-9]{0,8}$' mean='((1?[0-9]?[0-9]|2[0-4][0-9])(\.[0-9]*)?|255(\.0*)?)'
     [[ $kind != *\? || -n $value ]] || return 0
     case ${kind%\?} in
         path | text) ;;
