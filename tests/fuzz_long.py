@@ -13,15 +13,15 @@ import os
 import pickle
 import random
 import signal
+import struct
 import sys
 import tarfile
 import tempfile
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -38,6 +38,7 @@ from data_prep.download.sfm120k import read_table
 from eval.files import features
 from eval.files.ground_truth import read_ground_truth
 from eval.files.npz import read_npy
+from eval.files.revisited import read_revisited
 from eval.files.scores import read_scores
 from eval.represent import mop
 from eval.represent.region_whitening import RegionWhitening
@@ -53,7 +54,8 @@ from tools.files.prototxt_comments import with_comments
 from tools.files.solverstate import read_state
 
 BLOCK = 500
-HANG_SECONDS = 20
+HANG_SECONDS = 60
+COUNTS = struct.Struct("3q")
 TOKENS = [
     b"",
     b"\0",
@@ -165,6 +167,8 @@ def readers() -> dict[str, Reader]:
         indices = [index.read_bytes()]
     net, solver = caffe_files.NET.encode(), caffe_files.SOLVER.encode()
     part = {"cids": ["a" * 8, "b" * 8], "cluster": np.arange(2)}
+    places = {"easy": [0], "hard": np.array([1]), "junk": []}
+    judged_anew = {"imlist": ["a", "b"], "qimlist": ["q"], "gnd": [{"bbx": [1, 2.5, 30, 40], **places}]}
     row = {
         "layer": "fc6",
         "label": "128",
@@ -198,6 +202,7 @@ def readers() -> dict[str, Reader]:
         "links": Reader(read_links, [b"http://a/b.jpg c\n# d\nhttp://e/f g h\n"]),
         "sources": Reader(thing, [things.SOURCES.read_bytes()]),
         "pickle": Reader(read_table, [pickle.dumps({"train": part, "val": part}, kind) for kind in range(6)]),
+        "revisited truth": Reader(read_revisited, [pickle.dumps(judged_anew, kind) for kind in range(6)]),
         "archive": Reader(unpacked, archives),
         "npz of MOP-CNN": Reader(mop.load, [model]),
         "npz of whitening": Reader(RegionWhitening.load, [whitening]),
@@ -226,35 +231,39 @@ def judged(reader: Reader, data: bytes, folder: Path) -> str:
     return "read"
 
 
-def run_block(name: str, reader: Reader, numbers: range, place: Path) -> Iterator[tuple[int, str]]:
-    """Cases in a process of their own; number and what is wrong, of those that end as they should not."""
-    with mmap.mmap(-1, 8) as current:
+def run_block(name: str, reader: Reader, numbers: range, place: Path) -> Iterator[tuple[int, Any]]:
+    """Cases in a process of their own; number and what is wrong, of those that end as they should not.
+
+    With the number -1, how many ended as they should.
+    """
+    with mmap.mmap(-1, COUNTS.size) as shared:  # the case under way, and how many were read and refused
         receiving, sending = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(receiving)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            counts: Counter[str] = Counter()
             with os.fdopen(sending, "w") as out:
+                ended = Counter[str]()
                 for number in numbers:
-                    current[:] = number.to_bytes(8, "big")
+                    shared[:] = COUNTS.pack(number, ended["read"], ended["refused"])
                     signal.alarm(HANG_SECONDS)
                     draw = random.Random(f"{name} {number}")
                     data = changed(draw.choice(reader.seeds), reader.seeds, draw)
                     with tempfile.TemporaryDirectory(dir=place) as folder:
                         said = judged(reader, data, Path(folder))
-                    counts[said if said in ("read", "refused") else "wrong"] += 1
+                    ended[said] += 1
                     if said not in ("read", "refused"):
                         print(json.dumps([number, said]), file=out, flush=True)
-                print(json.dumps([-1, counts]), file=out, flush=True)
+                shared[:] = COUNTS.pack(number, ended["read"], ended["refused"])
             os._exit(0)
         os.close(sending)
         with os.fdopen(receiving) as lines:
             for line in lines:
                 yield tuple(json.loads(line))
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        number = int.from_bytes(current[:], "big")
+        number, read, refused = COUNTS.unpack(shared[:])
+        yield -1, {"read": read, "refused": refused}
         if status:
             yield number, "it hangs" if status == -signal.SIGALRM else f"it ends by {status}"
             if number + 1 < numbers.stop:
@@ -262,7 +271,7 @@ def run_block(name: str, reader: Reader, numbers: range, place: Path) -> Iterato
 
 
 def main() -> int:
-    """Run the program; 1 where anything is wrong."""
+    """Run the program; 1 where anything is wrong. Ended early, it tells of what there was."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz_long", description=__doc__)
     parser.add_argument("--cases", type=int, default=1_000_000, help="in all (default: a million)")
     parser.add_argument("--reader", help="this one alone")
@@ -271,29 +280,37 @@ def main() -> int:
     features.PROBE_SECONDS = 5
     every = readers()
     chosen = {given.reader: every[given.reader]} if given.reader else every
-    shares = {name: SHARES.get(name, 1.0) for name in chosen}
-    wrong = 0
-    for name, reader in chosen.items():
-        started, counts = time.monotonic(), Counter[str]()
-        stop = given.first + max(1, round(given.cases * shares[name] / sum(shares.values())))
-        with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
-            for first in range(given.first, stop, BLOCK):
-                for number, said in run_block(
-                    name, reader, range(first, min(first + BLOCK, stop)), Path(place)
-                ):
-                    if number < 0:
-                        counts.update(said)
-                        continue
-                    counts["found"] += 1
-                    print(f"{name} {number}: {said}", flush=True)
-                features._probe.cache_clear()
-        wrong += counts["found"]
-        print(
-            f"{name}: {stop - given.first} cases, {dict(counts)}, {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
-    print(f"{wrong} found", flush=True)
+    part = given.cases / sum(SHARES.get(name, 1.0) for name in chosen)
+    stops = {name: given.first + max(1, round(part * SHARES.get(name, 1.0))) for name in chosen}
+    counts = {name: Counter[str]() for name in chosen}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for first in range(given.first, max(stops.values()), BLOCK):
+            for name, reader in chosen.items():
+                numbers = range(first, min(first + BLOCK, stops[name]))
+                counts[name].update(run_round(name, reader, numbers))
+    except KeyboardInterrupt:
+        print("stopped")
+    for name, count in counts.items():
+        print(f"{name}: {sum(count.values())} cases, {dict(sorted(count.items()))}")
+    wrong = sum(count["wrong"] for count in counts.values())
+    print(f"{sum(sum(count.values()) for count in counts.values())} cases, {wrong} wrong", flush=True)
     return 1 if wrong else 0
+
+
+def run_round(name: str, reader: Reader, numbers: range) -> Counter[str]:
+    """Run cases, print what is wrong, and count how they ended."""
+    counts: Counter[str] = Counter()
+    if not numbers:
+        return counts
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        for number, said in run_block(name, reader, numbers, Path(place)):
+            if number < 0:
+                counts.update(said)
+            else:
+                print(f"{name} {number}: {said}", flush=True)
+    counts["wrong"] = len(numbers) - counts["read"] - counts["refused"]
+    return counts
 
 
 if __name__ == "__main__":

@@ -376,16 +376,21 @@ def test_fewer_validation_images_than_a_batch_are_one_batch(inputs, capsys) -> N
             "train_val",
             "crop_size: 6 mirror",
             "crop_size: 9 mirror",
-            "crops of 9x9, .*train_lmdb holds .* of 8x8",
+            "crop_size 9 is larger than the pictures of .*train_lmdb: 3 x 8 x 8",
         ),
-        ("solver", 'net: "', 'train_net: "', "solver.prototxt has train_net: a solver here has one network"),
+        ("solver", 'net: "', 'train_net: "', "solver.prototxt: it has train_net: one network"),
         ("solver", 'net: "', 'test_net: "t" net: "', "has test_net: "),
-        ("solver", "test_interval: 50", "", "solver.prototxt needs a test_interval above 0"),
-        ("solver", "max_iter: 100", "", "solver.prototxt needs a max_iter above 0"),
-        ("solver", "stepsize: 40", "", "solver.prototxt needs a stepsize above 0"),
-        ("solver", '"step"', '"steps"', 'lr_policy is "steps", not one of fixed, step, '),
-        ("solver", "display: 10", 'display: 10 type: "Sgd"', 'type is "Sgd", not one of SGD, Nesterov'),
-        ("solver", "snapshot: 50", "snapshot: -1", "snapshot is -1, which must not be below 0"),
+        ("solver", "test_interval: 50", "", "solver.prototxt: with test_iter it needs a test_interval"),
+        ("solver", "max_iter: 100", "", "solver.prototxt: max_iter must be 1 or more"),
+        ("solver", "stepsize: 40", "", "solver.prototxt: lr_policy step needs a stepsize"),
+        ("solver", '"step"', '"steps"', "lr_policy must be one of fixed, step, .*, not 'steps'"),
+        (
+            "solver",
+            "display: 10",
+            'display: 10 type: "Sgd"',
+            "type must be one of SGD, .*, not 'Sgd'",
+        ),
+        ("solver", "snapshot: 50", "snapshot: -1", "snapshot must not be below 0"),
     ],
 )
 def test_what_caffe_would_abort_on(inputs, capsys, file, old, new, said) -> None:
@@ -402,8 +407,8 @@ def test_what_caffe_would_abort_on(inputs, capsys, file, old, new, said) -> None
 def test_labels_of_other_classes(inputs, capsys) -> None:
     assert main(arguments(inputs, classes=2)) == 1
     assert capsys.readouterr().err == (
-        f"fill_prototxt: {inputs}/train_lmdb holds label 2, but 2 classes have the labels 0 to 1: python -m "
-        "data_prep.rename_classes numbers them\n"
+        f"fill_prototxt: {inputs}/train_lmdb has label 2 (00000002), and the last layer tells 2 "
+        "classes apart, 0 to 1: python -m data_prep.rename_classes numbers them\n"
     )
 
 
@@ -413,8 +418,8 @@ def test_the_mean_of_other_pictures(inputs, capsys) -> None:
     mean = inputs / "other.binaryproto"
     assert main(arguments(inputs, mean=mean)) == 1
     assert capsys.readouterr().err == (
-        f"fill_prototxt: {inputs}/train_lmdb holds pictures of 8x8 with 3 channels, {mean} is the mean of "
-        "pictures of 9x8 with 3 channels: make it of these (tools/make_mean.sh)\n"
+        f"fill_prototxt: the mean {mean} is of 3 x 8 x 9, the pictures of {inputs}/train_lmdb are of "
+        "3 x 8 x 8 (channels, height, width): make it of this training database\n"
     )
 
 

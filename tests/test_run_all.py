@@ -121,6 +121,9 @@ def test_variants_need_the_article_s_own_mode(tmp_path: Path) -> None:
         ("NUM_WANTED=$(touch made)\n", ":1: expected NAME=value"),
         ("NUM_WANTED=$OTHER\n", ":1: $OTHER names a setting that there is not"),
         ('DATABASE="a$"\n', ':1: "a$" names a setting that there is not'),
+        ("WEIGHTS=~else/a\n", ":1: ~else/a names a setting that there is not, or another user's home"),
+        ("MEAN=104,117,256\n", ":1: MEAN is B,G,R (such as 104,117,123) or a mean file"),
+        ("SEED=\u0663\n", ":1: SEED is a whole number from 0 up"),
         ("FINETUNE_MODE=lastt\n", ":1: FINETUNE_MODE is one of: all last two-phase, not 'lastt'"),
         ("COPIES_ANYWHERE=No\n", ":1: COPIES_ANYWHERE is one of: yes no, not 'No'"),
         ("NUM_WANTED=abc\n", ":1: NUM_WANTED is a whole number from 1 up, not 'abc'"),
@@ -148,6 +151,13 @@ def test_a_profile_with_a_mistake_is_one_sentence(tmp_path: Path, text: str, sen
     assert done.returncode == 1
     assert sentence in done.stderr
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-8"])
+def test_a_profile_may_be_of_any_encoding(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "mine").write_bytes('# 照片\nSEED=7 # 种子\nDATA_NOTE="照片"\n'.encode(encoding))
+    said = run_all("--profile", "mine", "--dry-run", cwd=tmp_path, LC_ALL="C.UTF-8").stderr
+    assert "data_prep.fetch vgg16" in said and "expected NAME=value" not in said  # the weights alone lack
 
 
 @pytest.mark.parametrize("value", ["many", "0", "-2", "2.5", "100000"])

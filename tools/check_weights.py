@@ -16,7 +16,7 @@ from google.protobuf import text_format
 
 from tools.files.caffemodel import FourAxes, Shape, Shapes, stored_shapes
 from tools.files.image_lmdb import entries, open_lmdb, picture_of
-from tools.files.prototxt import Layer, Net, last_words, read_net
+from tools.files.prototxt import Layer, Net, file_of, last_words, read_net
 from tools.network.structure import classifier, test_phase
 from tools.program import run_program
 
@@ -47,7 +47,7 @@ def _picture_shape(layer: Layer) -> list[int]:
     crop = layer.transform_param.crop_size
     if crop:
         return [1, 1 if layer.transform_param.force_gray else 3, crop, crop]
-    source = Path(layer.data_param.source)
+    source = file_of(layer.data_param.source)
     with open_lmdb(source) as environment:
         for _, value in entries(environment):
             height, width, channels = picture_of(value).pixels.shape

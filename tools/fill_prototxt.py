@@ -16,9 +16,17 @@ from pathlib import Path
 
 from tools.files.class_names import read_class_names
 from tools.files.image_lmdb import entry_count
-from tools.files.prototxt import Net, Solver, caffe_messages, read_net, read_prototxt, write_prototxt
+from tools.files.prototxt import (
+    Net,
+    Solver,
+    caffe_messages,
+    file_of,
+    read_net,
+    read_prototxt,
+    write_prototxt,
+)
 from tools.network.batches import shared, test_batches
-from tools.network.checks import check_pictures, check_solver
+from tools.network.checks import check_data, check_solver
 from tools.network.structure import classifier, copy_of, data_layer, freeze_all_but_last
 from tools.program import WHOLE_NUMBER, positive_int, rate, run_program, whole_number
 from tools.snapshots import pictures_a_step
@@ -142,14 +150,16 @@ def fill_prototxt(source: Path, out: Path, pictures: Pictures, batches: Batches,
     if not schedule.snapshot_prefix:  # the solver's own counts from where it is written to
         solver.snapshot_prefix = str((out / (solver.snapshot_prefix or "snapshots_")).resolve())
     fill_solver(solver, schedule)
-    check_solver(solver, source / "solver.prototxt")
-    check_pictures(net, pictures.train_lmdb, pictures.val_lmdb, pictures.mean, pictures.classes)
     filled, iter_size, test_iter = fill_net(net, pictures, batches)
     solver.test_iter[:] = [test_iter]
     if iter_size:
         solver.iter_size = iter_size
+    solver.net = str((out / "train_val.prototxt").resolve())
+    check_solver(source / "solver.prototxt", solver)
+    for phase in ("TRAIN", "TEST"):
+        check_data(data_layer(filled, phase), pictures.classes)
 
-    for folder in (out, Path(solver.snapshot_prefix).parent):
+    for folder in (out, file_of(solver.snapshot_prefix).parent):
         folder.mkdir(parents=True, exist_ok=True)
     why = f"{source.name}, filled in by python -m tools.fill_prototxt"
     last = type(solver)()

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.check_training import check_solver, check_training, data_layers
+from tools.check_training import check_training
 from tools.check_weights import check_weights, fits, wanted_shapes, without_data
 from tools.files.caffemodel import Shapes, stored_shapes
 from tools.files.image_lmdb import entry_count
-from tools.files.prototxt import Net, Solver, read_net, read_solver
+from tools.files.prototxt import Net, Solver, file_of, read_net, read_solver
 from tools.files.solverstate import SolverState, point_at, read_state
+from tools.network.checks import check_solver, data_layers
 from tools.program import positive_int, run_program
 
 STATE = re.compile(r"_iter_(\d+)\.solverstate(\.h5)?")
@@ -33,7 +34,7 @@ class Snapshot:
 
 def snapshots(solver: Solver) -> list[Snapshot]:
     """What lies under the solver's prefix, the newest first."""
-    prefix = Path(solver.snapshot_prefix)
+    prefix = file_of(solver.snapshot_prefix)
     found = []
     for path in prefix.parent.glob("*_iter_*.solverstate*"):
         name = STATE.fullmatch(path.name.removeprefix(prefix.name))
@@ -82,7 +83,7 @@ def newest_whole(solver: Solver) -> Snapshot | None:
     there = snapshots(solver)
     if not there:
         return None
-    net = read_net(Path(solver.net))
+    net = read_net(file_of(solver.net))
     wanted = wanted_shapes(without_data(net))
     for snapshot in there:
         try:
@@ -98,7 +99,7 @@ def newest_whole(solver: Solver) -> Snapshot | None:
 
 def prune(solver: Solver, keep: int) -> list[Snapshot]:
     """Remove what is older than the newest `keep` whole snapshots; what was removed."""
-    net = read_net(Path(solver.net))
+    net = read_net(file_of(solver.net))
     whole = 0
     removed = []
     for snapshot in snapshots(solver):
@@ -117,7 +118,7 @@ def prune(solver: Solver, keep: int) -> list[Snapshot]:
 
 def batch_of(solver: Solver) -> int:
     """Pictures of a forward pass in training. Raises ValueError without one Data layer for it."""
-    layers = data_layers(read_net(Path(solver.net)), "TRAIN")
+    layers = data_layers(read_net(file_of(solver.net)), "TRAIN")
     if len(layers) != 1:
         raise ValueError(f"{solver.net} has {len(layers)} Data layers to train from, not one")
     return int(layers[0].data_param.batch_size)
@@ -137,9 +138,9 @@ def pictures_a_step(solver: Solver, gpus: int) -> str:
 
 def pictures_seen(solver: Solver, iteration: int, gpus: int) -> int:
     """How many pictures of the training database's current pass have been trained on before an iteration."""
-    (layer,) = data_layers(read_net(Path(solver.net)), "TRAIN")
+    (layer,) = data_layers(read_net(file_of(solver.net)), "TRAIN")
     seen = iteration * batch_of(solver) * solver.iter_size * max(1, gpus)
-    return int(seen % entry_count(Path(layer.data_param.source)))
+    return int(seen % entry_count(file_of(layer.data_param.source)))
 
 
 def plan(path: Path, gpus: int, weights: Path | None) -> Iterator[str]:
@@ -157,7 +158,7 @@ def plan(path: Path, gpus: int, weights: Path | None) -> Iterator[str]:
     if newest is None or newest.iteration < solver.max_iter:
         remarks.append(check_training(path))
     if newest is None and weights:
-        remarks.append(check_weights(Path(solver.net), weights))
+        remarks.append(check_weights(file_of(solver.net), weights))
     yield str(newest.state) if newest else ""
     yield str(pictures_seen(solver, newest.iteration, gpus) if newest else 0)
     yield pictures_a_step(solver, gpus)

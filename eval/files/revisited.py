@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tools.files.plain_pickle import read_plain_pickle
+from tools.program import LONGEST_NAME
 
 KINDS = ("easy", "hard", "junk")
 
@@ -61,7 +62,7 @@ def _names(path: Path, found: Any, key: str) -> tuple[str, ...]:
     names = found.tolist() if isinstance(found, np.ndarray) else found
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{path}: {key} is not a list of names")
-    if any(not name.isprintable() or "/" in name for name in names):
+    if any(not name.isprintable() or "/" in name or len(name) > LONGEST_NAME for name in names):
         raise ValueError(f"{path}: {key} has a name that no picture can have")
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: {key} has {next(n for n in names if names.count(n) > 1)} twice")
@@ -80,9 +81,10 @@ def _asked(path: Path, image: str, entry: Any, searched: Sequence[str]) -> Asked
 
 
 def _pictures(path: Path, image: str, kind: str, found: Any, searched: Sequence[str]) -> frozenset[str]:
-    places = np.asarray(found if isinstance(found, list | tuple | np.ndarray) else [None], dtype=object)
-    whole = [isinstance(one, int | np.integer) and not isinstance(one, bool) for one in places.flat]
-    if places.ndim != 1 or not all(whole):
+    places = found.tolist() if isinstance(found, np.ndarray) else found
+    if not isinstance(places, list | tuple) or not all(
+        type(one) is int or isinstance(one, np.integer) for one in places
+    ):
         raise ValueError(f"{path}: {kind} of {image} is not a list of places in imlist")
     if outside := [int(place) for place in places if not 0 <= place < len(searched)]:
         raise ValueError(
@@ -94,7 +96,7 @@ def _pictures(path: Path, image: str, kind: str, found: Any, searched: Sequence[
 def _box(path: Path, image: str, found: Any) -> tuple[float, float, float, float]:
     try:
         x1, y1, x2, y2 = (float(value) for value in found)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{path}: bbx of {image} is not x1, y1, x2, y2") from None
     if not all(math.isfinite(value) for value in (x1, y1, x2, y2)) or x1 >= x2 or y1 >= y2:
         raise ValueError(f"{path}: bbx of {image} has no area: {x1:g} {y1:g} {x2:g} {y2:g}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from google.protobuf import text_format
+from google.protobuf import text_encoding, text_format
 from google.protobuf.message import DecodeError, Message
 
 from tools.files.pointers import refuse_pointer
@@ -19,6 +19,9 @@ Layer = Any  # caffe_pb2.LayerParameter
 Solver = Any  # caffe_pb2.SolverParameter
 
 COMMENT_OR_STRING = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+BYTE = 0xF700
+"""A byte of a string that is no UTF-8 is read as the private character of this number and the byte's."""
+PRIVATE = f"[{chr(BYTE + 128)}-{chr(BYTE + 255)}]"
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -33,10 +36,11 @@ def caffe_messages() -> ModuleType:
 
 
 def read_prototxt(path: Path, message: Message) -> None:
-    """Read a file of protobuf text into `message`, as Caffe reads it: comments may hold any bytes.
+    """Read protobuf text into `message`, as Caffe reads it: comments and strings may hold any bytes.
 
-    Raises ValueError with file and line of a typing error, a byte-order mark, or what Python's protobuf would
-    read and Caffe's would not; OSError where the file can't be read.
+    Bytes that are no UTF-8 stand in strings as private characters, which write_prototxt writes as those bytes
+    again and file_of takes for them. Raises ValueError with file and line of a typing error, a byte-order
+    mark, or what Python's protobuf would read and Caffe's would not; OSError where the file can't be read.
     """
     refuse_pointer(path)
     data = path.read_bytes()
@@ -49,7 +53,7 @@ def read_prototxt(path: Path, message: Message) -> None:
     text = data.decode("utf-8", "surrogateescape")
     _check_characters(path, text)
     try:
-        text_format.Parse(COMMENT_OR_STRING.sub(_without_comment, text), message)
+        text_format.Parse(COMMENT_OR_STRING.sub(_as_unicode, text), message)
     except text_format.ParseError as error:
         position = f"{error.GetLine()}:{error.GetColumn()} : "
         said = str(error).removeprefix(position)
@@ -57,12 +61,27 @@ def read_prototxt(path: Path, message: Message) -> None:
         raise ValueError(f"{path}{where}: {shown(said, 300)}") from error
 
 
-def _without_comment(found: re.Match[str]) -> str:
-    return "" if found[0].startswith("#") else found[0]
+def _as_unicode(found: re.Match[str]) -> str:
+    """A comment as nothing, a string as one of UTF-8."""
+    literal = found[0]
+    if literal.startswith("#"):
+        return ""
+    literal = re.sub("[\udc80-\udcff]", lambda one: f"\\{ord(one[0]) - 0xDC00:03o}", literal)
+    if "\\" not in literal:
+        return literal
+    data: bytes = text_encoding.CUnescape(literal[1:-1])
+    text = data.decode("utf-8", "surrogateescape")
+    private = re.sub("[\udc80-\udcff]", lambda one: chr(ord(one[0]) - 0xDC00 + BYTE), text)
+    return literal if private == text else f'"{text_encoding.CEscape(private, as_utf8=True)}"'
+
+
+def file_of(text: str) -> Path:
+    """The file that a string of a prototxt names."""
+    return Path(re.sub(PRIVATE, lambda one: chr(ord(one[0]) - BYTE + 0xDC00), text))
 
 
 def _check_characters(path: Path, text: str) -> None:
-    """Only comments may hold any bytes, and only strings other characters than ASCII's."""
+    """Only comments and strings may hold other characters than ASCII's."""
 
     def refuse(at: int, why: str) -> None:
         raise ValueError(f"{path}, line {text.count(chr(10), 0, at) + 1}: {why}")
@@ -76,8 +95,6 @@ def _check_characters(path: Path, text: str) -> None:
         if found is None:
             return
         end = found.end()
-        if not found[0].startswith("#") and any("\ud800" <= character <= "\udfff" for character in found[0]):
-            refuse(found.start(), f"{found[0]!a} is not UTF-8: save the file as UTF-8")
 
 
 def read_message(path: Path, message: Message, what: str) -> None:
@@ -98,7 +115,8 @@ def write_prototxt(path: Path, message: Message, why: str, made_of: Path | None 
 
     `made_of` is the file that the message was read from, whose comments are kept.
     """
-    text = text_format.MessageToString(message)
+    text = text_format.MessageToString(message, as_utf8=True)
+    text = re.sub(PRIVATE, lambda one: f"\\{ord(one[0]) - BYTE:03o}", text)
     if made_of is not None:
         text = with_comments(text, made_of.read_bytes().decode(errors="surrogateescape"))
     with written_beside(path) as part:

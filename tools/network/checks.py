@@ -1,12 +1,13 @@
-"""What Caffe would abort on in the middle of a run, said before it: one sentence each."""
+"""What Caffe would abort or crash on in the middle of a training, said before it: one sentence each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from tools.files.image_lmdb import entries, open_lmdb, picture_of
+from tools.files.image_lmdb import entries, labels, open_lmdb, picture_of
 from tools.files.mean_file import read_mean_image
-from tools.files.prototxt import Net, Solver
-from tools.network.structure import data_layer
+from tools.files.prototxt import Layer, Net, Solver, caffe_messages, file_of
+from tools.network.structure import classifier
 
 CHOICES = {
     "type": ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"),
@@ -14,64 +15,134 @@ CHOICES = {
     "regularization_type": ("L1", "L2"),
 }
 """What Caffe's solver knows by name."""
-SAMPLED = 5000
-"""Pictures of a database that are looked at before training, evenly spread."""
+OTHER_NETS = ("net_param", "train_net", "train_net_param", "test_net", "test_net_param", "test_state")
+MOST_LABELS = 20_000
+"""Entries whose labels are read, which takes some seconds; of a longer database those spread evenly."""
+SIZES = 20
 
 
-def check_solver(solver: Solver, path: Path) -> None:
-    """Raise ValueError for a solver that Caffe aborts on once it has this run's settings."""
+def check_solver(path: Path, solver: Solver) -> None:
+    """Raise ValueError for settings of a file that Caffe refuses, or that tools/finetune.sh can't follow."""
+    for objection in _objections(solver):
+        raise ValueError(f"{path}: {objection}")
+
+
+def _objections(solver: Solver) -> Iterator[str]:
     given = {described.name for described, _ in solver.ListFields()}
-    for name in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param", "test_state"):
+    for name in OTHER_NETS:
         if name in given:
-            raise ValueError(f"{path} has {name}: a solver here has one network, as net: train_val.prototxt")
+            yield f"it has {name}: one network for both phases is needed, named by net"
+    if not solver.net:
+        yield "it has no net"
     for name, choices in CHOICES.items():
         if getattr(solver, name) not in choices:
-            raise ValueError(f'{path}: {name} is "{getattr(solver, name)}", not one of {", ".join(choices)}')
-    steps = ["stepsize"] if solver.lr_policy in ("step", "sigmoid") else []
-    for name in ("max_iter", "test_interval", "iter_size", "average_loss", *steps):
+            yield f"{name} must be one of {', '.join(choices)}, not '{getattr(solver, name)}'"
+    for name in ("max_iter", "iter_size", "average_loss"):
         if getattr(solver, name) < 1:
-            raise ValueError(f"{path} needs a {name} above 0")
-    for name in ("snapshot", "display", "gamma"):
+            yield f"{name} must be 1 or more"
+    for name in ("snapshot", "display", "gamma", "test_interval"):
         if getattr(solver, name) < 0:
-            raise ValueError(f"{path}: {name} is {getattr(solver, name):g}, which must not be below 0")
+            yield f"{name} must not be below 0"
+    if solver.lr_policy in ("step", "sigmoid") and solver.stepsize < 1:
+        yield f"lr_policy {solver.lr_policy} needs a stepsize of 1 or more"
+    if solver.test_iter and solver.test_interval < 1:
+        yield "with test_iter it needs a test_interval of 1 or more"
+    if solver.test_interval and (len(solver.test_iter) != 1 or solver.test_iter[0] < 1):
+        yield "with test_interval it needs one test_iter of 1 or more"
+    if not solver.snapshot_prefix:
+        yield "it has no snapshot_prefix"
 
 
-def check_pictures(net: Net, train_lmdb: Path, val_lmdb: Path, mean_file: Path, classes: int) -> None:
-    """Raise ValueError where labels, sizes and mean of the databases don't fit each other or the network.
-
-    Some pictures of each database are looked at. Raises OSError for a mean that can't be read.
-    """
-    mean: tuple[int, ...] = read_mean_image(mean_file).shape
-    for phase, path in (("TRAIN", train_lmdb), ("TEST", val_lmdb)):
-        crop = data_layer(net, phase).transform_param.crop_size
-        for label, (channels, height, width) in _labels_and_sizes(path):
-            if not 0 <= label < classes:
-                raise ValueError(
-                    f"{path} holds label {label}, but {classes} classes have the labels 0 to {classes - 1}: "
-                    "python -m data_prep.rename_classes numbers them"
-                )
-            if (channels, height, width) != mean:
-                raise ValueError(
-                    f"{path} holds pictures of {_size(channels, height, width)}, {mean_file} is the mean of "
-                    f"pictures of {_size(*mean)}: make it of these (tools/make_mean.sh)"
-                )
-            if crop > min(height, width):
-                raise ValueError(
-                    f"the network takes crops of {crop}x{crop}, {path} holds pictures of {width}x{height}"
-                )
+def data_layers(net: Net, phase: str) -> list[Layer]:
+    """The Data layers of a phase: those whose rules name it, and those without rules."""
+    number = caffe_messages().Phase.Value(phase)
+    return [
+        layer
+        for layer in net.layer
+        if layer.type == "Data" and (not layer.include or any(rule.phase == number for rule in layer.include))
+    ]
 
 
-def _labels_and_sizes(path: Path) -> Iterator[tuple[int, tuple[int, int, int]]]:
-    """Label and (channels, height, width) of some of a database's pictures."""
-    with open_lmdb(path) as database:
-        for key, value in entries(database, every=max(1, database.stat()["entries"] // SAMPLED)):
-            try:
-                label, pixels = picture_of(value)
-            except ValueError as error:
-                raise ValueError(f"{path}, {key.decode(errors='replace')}: {error}") from error
-            height, width, channels = pixels.shape
-            yield label, (channels, height, width)
+def outputs_of_classifier(net: Net) -> int | None:
+    """How many classes the last layer tells apart; None for a network that classifies otherwise."""
+    with suppress(ValueError):
+        return int(classifier(net).inner_product_param.num_output)
+    return None
 
 
-def _size(channels: int, height: int, width: int) -> str:
-    return f"{width}x{height} with {channels} channel{'s' * (channels > 1)}"
+def check_data(layer: Layer, classes: int | None) -> str:
+    """Raise ValueError for a Data layer whose database, batch, crop or mean don't fit; what it reads."""
+    source = file_of(layer.data_param.source)
+    if layer.data_param.batch_size < 1:
+        raise ValueError(f"the batch of {source} must be 1 or more, not {layer.data_param.batch_size}")
+    if layer.data_param.backend != layer.data_param.LMDB:
+        raise ValueError(f"{source} needs backend: LMDB in data_param (Caffe's default is LEVELDB)")
+    with open_lmdb(source) as environment:
+        count = environment.stat()["entries"]
+        if not count:
+            raise ValueError(f"{source} is empty")
+        sizes = set(_shapes(entries(environment, max(1, count // SIZES)), source))
+        if len(sizes) > 1 and not layer.transform_param.crop_size:
+            raise ValueError(f"{source} holds pictures of several sizes, such as {_words(sorted(sizes))}")
+        for shape in sorted(sizes):
+            check_transform(layer, shape, source)
+        if classes:
+            check_labels(labels(environment, MOST_LABELS), classes, source)
+    return f"{count} pictures in {source}"
+
+
+def _shapes(sample: Iterator[tuple[bytes, bytes]], source: Path) -> Iterator[tuple[int, int, int]]:
+    for key, value in sample:
+        try:
+            height, width, channels = picture_of(value).pixels.shape
+        except ValueError as error:
+            raise ValueError(f"{source}, entry {key.decode(errors='replace')}: {error}") from error
+        yield channels, height, width
+
+
+def _words(shapes: Sequence[tuple[int, int, int]]) -> str:
+    return " and ".join(" x ".join(map(str, shape)) for shape in shapes[:2])
+
+
+def check_transform(layer: Layer, shape: tuple[int, int, int], source: Path) -> None:
+    """Raise ValueError where the crop or the mean doesn't fit pictures of a shape (C, H, W)."""
+    transform = layer.transform_param
+    if transform.crop_size > min(shape[1:]):
+        raise ValueError(
+            f"crop_size {transform.crop_size} is larger than the pictures of {source}: {_words([shape])} "
+            "(channels, height, width)"
+        )
+    if transform.mean_file and transform.mean_value:
+        raise ValueError("a Data layer has a mean_file and mean_value: Caffe takes one of them")
+    if len(transform.mean_value) not in (0, 1, shape[0]):
+        raise ValueError(f"a Data layer has {len(transform.mean_value)} mean_value for {shape[0]} channels")
+    if transform.mean_file:
+        mean = read_mean_image(file_of(transform.mean_file)).shape
+        if mean != shape:
+            raise ValueError(
+                f"the mean {transform.mean_file} is of {_words([mean])}, the pictures of {source} are of "
+                f"{_words([shape])} (channels, height, width): make it of this training database"
+            )
+
+
+def check_labels(found: dict[int, bytes], classes: int, source: Path) -> None:
+    """Raise ValueError where a label is none of 0 to classes - 1: Caffe reads beyond its memory then."""
+    bad = [label for label in found if not 0 <= label < classes]
+    if not bad:
+        return
+    label = max(bad)
+    counted = " (they seem to be counted from 1)" if min(found) == 1 and max(found) == classes else ""
+    raise ValueError(
+        f"{source} has label {label} ({found[label].decode(errors='replace')}), and the last layer tells "
+        f"{classes} classes apart, 0 to {classes - 1}{counted}: "
+        "python -m data_prep.rename_classes numbers them"
+    )
+
+
+def check_accuracy(net: Net) -> None:
+    """Raise ValueError where an Accuracy layer asks for more classes than there are."""
+    classes = outputs_of_classifier(net)
+    for layer in net.layer:
+        if layer.type == "Accuracy" and classes and layer.accuracy_param.top_k > classes:
+            top_k = layer.accuracy_param.top_k
+            raise ValueError(f"layer {layer.name} wants the best {top_k} of {classes} classes")

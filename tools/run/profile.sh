@@ -8,6 +8,7 @@ problem() { PROBLEMS+=("$*"); }
 
 # read_settings FILE: its values over those that are there
 read_settings() {
+    local LC_ALL=C # values and comments are bytes, of whatever encoding
     local line number=0 name value quote
     local form='^[[:space:]]*([A-Za-z_]+)=(.*)$'
     while IFS= read -r line || [[ -n $line ]]; do
@@ -28,7 +29,8 @@ read_settings() {
         elif expanded "$value"; then
             take "$name" "$value" "$1:$number"
         else
-            problem "$1:$number: ${line#*=} names a setting that there is not ('single quotes' keep a \$ as it is)"
+            problem "$1:$number: ${line#*=} names a setting that there is not, or another user's home" \
+                "('single quotes' keep \$ and ~ as they are)"
         fi
     done <"$1"
 }
@@ -56,6 +58,7 @@ expanded() {
     local left=$1 name length
     value=""
     if [[ $left =~ ^~(/|$) ]]; then value=$HOME left=${left:1}; fi
+    [[ $left != ~* ]] || return 1 # another user's home
     while [[ $left == *\$* ]]; do
         value+=${left%%\$*} left=${left#*\$}
         [[ $left =~ ^([A-Za-z_]+)|^\{([A-Za-z_]+)\} ]] || return 1
