@@ -197,9 +197,9 @@ def keep_maps(run: SmallRun, weights: Mapping[str, Path]) -> None:
     )
 
 
-def write_training_curve(work: Path, phases: int = 1) -> None:
-    """Caffe's log of each phase, and the curve drawn of them."""
-    logs = [work / "prototxt" / "train" / f"log{number or ''}.txt" for number in range(phases)]
+def write_training_curve(work: Path, phases: Sequence[str] = ("log",)) -> None:
+    """Caffe's log of each phase, named as tools/finetune.sh names it, and the curve drawn of them."""
+    logs = [work / "prototxt" / "train" / f"{phase}.txt" for phase in phases]
     logs[0].parent.mkdir(exist_ok=True)
     lines = [
         f"Iteration {i}, loss = {3 / (1 + i)}\nIteration {i}, lr = {0.1 ** (1 + i // 3):g}\n"
@@ -244,7 +244,7 @@ def write_results(
     write_tables(run, weights)
     write_representations(work)
     keep_maps(run, weights)
-    write_training_curve(work)
+    write_training_curve(work, ["log_last" if last_layer_only else "log"])
 
 
 def make(folder: Path, **settings: Any) -> SmallRun:

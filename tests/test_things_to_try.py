@@ -45,7 +45,7 @@ def test_a_thing_to_try_goes_through_every_later_stage(
     if value == "two-phase":  # all that later stages see of it is a second log
         shutil.copytree(small_run.work, tmp_path / "work")
         run = SmallRun(tmp_path / "work", small_run.images, small_run.gt)
-        write_training_curve(run.work, phases=2)
+        write_training_curve(run.work, ["log_last", "log"])
     else:
         run = make(tmp_path / "run", **SETTINGS[name](value))
     out = tmp_path / "report"

@@ -68,6 +68,8 @@ class QueriesSection:
     verdicts: Mapping[str, str]
     unchanged: bool
     """Whether both models answer every query alike: only the last layer was trained, or nearly nothing."""
+    evened_out: bool
+    """Whether they must, as whitening has left nothing to rank."""
 
 
 def queries_section(run: Run, pictures: Pictures) -> QueriesSection | None:
@@ -86,9 +88,8 @@ def queries_section(run: Run, pictures: Pictures) -> QueriesSection | None:
         choice=chosen(ap),
         queries=_queries(run, pictures, rows, ranks),
         verdicts=VERDICTS,
-        unchanged=len(rows) > 1
-        and first.ap == last.ap
-        and not run.scores[next(iter(rows))].evened_out(first),
+        unchanged=len(rows) > 1 and first.ap == last.ap,
+        evened_out=run.scores[next(iter(rows))].evened_out(first),
     )
 
 
