@@ -7,7 +7,7 @@ longer side of 384, 512 and 640 was 64, 62, 69 for R-MAC, 52, 62, 64 for GeM, 54
 69 for CroW; R-MAC whitened on those 180 themselves to 128 dimensions had 48, 52, 59. Three queries tell no
 more than that R-MAC is good at each size; 640 takes 1.6 times the time of 512. Those photographs have 1024
 pixels and were resized bilinearly. Here the area is averaged, as a phone's 4000 pixels would alias otherwise:
-on the same photographs that made 69.1 of 68.6 at 640 for R-MAC, 65.4 of 64.2 for GeM, 71.0 of 71.2 for SUM and
+on the same photographs at 640 that made 69.1 of 68.6 for R-MAC, 65.4 of 64.2 for GeM, 71.0 of 71.2 for SUM,
 67.1 of 69.3 for CroW; at 224 54.5 of 54.6, 47.5 of 48.2, 52.7 of 46.2 and 46.2 of 43.0.
 """
 
