@@ -111,6 +111,14 @@ def test_variants_need_the_article_s_own_mode(tmp_path: Path) -> None:
     assert "--variants compares FINETUNE_MODE=all with the other two" in done.stderr
 
 
+def test_from_nothing_needs_a_network_with_fillers(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("FROM_SCRATCH=400\n")
+    done = run_all("--profile", str(tmp_path / "mine"), "--dry-run")
+    assert "FROM_SCRATCH=400 trains from nothing, for which prototxt/vgg16 has no folder" in done.stderr
+    shown = run_all("--dry-run", "--only", "finetune").stdout
+    assert "--stop-at 400" in shown and "train_scratch --out" in shown
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -35,9 +35,9 @@ TERMS = {
         "A network is a chain of layers. VGG16 turns a picture of 224 x 224 pixels into maps by 13 "
         "convolutions: what is seen where, at last in pool5. Three fully connected layers follow: fc6 and "
         "fc7 make 4096 numbers each, fc8 one for each class. fc6_relu6 is fc6 with all below 0 set to 0, "
-        "which is what the next layer gets. Such a list of numbers is the picture's feature: pictures are "
-        "alike where their features are, and a search puts those first that have the largest dot product "
-        "with the query's.",
+        "which is what the next layer gets; in training dropout then sets some more to 0, by chance. Such a "
+        "list of numbers is the picture's feature: pictures are alike where their features are, and a search "
+        "puts those first that have the largest dot product with the query's.",
         Markup(
             "ReLU(<i>x</i>) = max(0, <i>x</i>), &nbsp; likeness = <i>q</i> · <i>d</i>, &nbsp; "
             "‖<i>q</i>‖ = ‖<i>d</i>‖ = 1"
@@ -66,6 +66,22 @@ TERMS = {
         ),
         "Jégou and Chum, ECCV 2012",
         "https://doi.org/10.1007/978-3-642-33709-3_55",
+    ),
+    "pooling": Term(
+        "SUM, AVE, MAX, GeM pooling, and MOP-CNN",
+        "A map has a small picture for every channel, one place in it for every place in the photograph. "
+        "Pooling makes one number of each channel: the sum of its cells, their mean, the largest, or with "
+        "GeM a mean that leans to the large ones. MOP-CNN cuts windows of three sizes out of the photograph "
+        "instead, takes fc7 of each, and adds up how they differ from the nearest of some typical ones.",
+        Markup(
+            "<i>v<sub>c</sub></i> = Σ<sub><i>ij</i></sub> <i>x<sub>cij</sub></i>, &nbsp; "
+            "<sup>1</sup>∕<sub><i>HW</i></sub> Σ<sub><i>ij</i></sub> <i>x<sub>cij</sub></i>, &nbsp; "
+            "max<sub><i>ij</i></sub> <i>x<sub>cij</sub></i>, &nbsp; "
+            "(<sup>1</sup>∕<sub><i>HW</i></sub> Σ<sub><i>ij</i></sub> <i>x<sub>cij</sub></i><sup>3</sup>)"
+            "<sup>⅓</sup>"
+        ),
+        "Radenović, Tolias and Chum, arXiv 1711.02512; Gong et al., arXiv 1403.1840",
+        "https://arxiv.org/abs/1711.02512",
     ),
     "crow": Term(
         "CroW, cross-dimensional weighting",
