@@ -47,10 +47,10 @@ TERMS = {
     ),
     "finetuning": Term(
         "Fine-tuning",
-        "Training that begins with a network which has learnt something else, here from ImageNet's pictures "
-        "of things, and goes on with pictures of the task, here of buildings, in small steps. What the first "
-        "layers know of edges and textures stays useful; the later ones turn to what tells buildings apart. "
-        "The classes are only a means: what is used afterwards are the features.",
+        "Training that begins with a network which has learnt something else, from pictures of all kinds of "
+        "things (ImageNet's, in the article), and goes on with pictures of the task, of buildings, in small "
+        "steps. What the first layers know of edges and textures stays useful; the later ones turn to what "
+        "tells buildings apart. The classes are only a means: what is used afterwards are the features.",
         Markup("<i>w</i> ← <i>w</i> + <i>v</i>, &nbsp; <i>v</i> ← 0.9 <i>v</i> − rate · ∂loss ∕ ∂<i>w</i>"),
         "Babenko et al., Neural Codes, ECCV 2014",
         "https://arxiv.org/abs/1404.1777",
