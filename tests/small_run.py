@@ -211,7 +211,10 @@ def write_training_curve(work: Path, phases: Sequence[str] = ("log",)) -> None:
     for log in logs:
         log.write_text(tests.format(0, 0.1) + "".join(lines) + tests.format(6, 0.5))
     outs = ["--out", work / "results" / "training.svg", "--csv", work / "results" / "training.csv"]
-    run_program(tools.plot_log.main, [*logs, *outs])
+    nothing = work / "prototxt" / "train_scratch" / "log.txt"
+    nothing.parent.mkdir(exist_ok=True)
+    nothing.write_text("".join(lines))
+    run_program(tools.plot_log.main, [*logs, "--beside", nothing, *outs])
 
 
 def run_program(main: Callable[[Sequence[str]], int], *words: Sequence[object]) -> None:

@@ -8,6 +8,8 @@ from eval.report.page_pictures import Illustration, Pictures
 from eval.report.run_folder import Run, read_rows
 from eval.results.words import Text, Words
 
+NOTHING = Text("from nothing", {})
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -31,7 +33,7 @@ class TrainingSection:
     @property
     def of_the_last_layer(self) -> bool:
         """Whether the last layer alone was trained (tools/finetune.sh --mode last)."""
-        return all(phase.log == "log_last" for phase in self.phases)
+        return all(phase.log in ("log_last", NOTHING) for phase in self.phases)
 
 
 def training_section(run: Run, pictures: Pictures) -> TrainingSection | None:
@@ -69,5 +71,5 @@ def _phase(log: str, rows: Sequence[Mapping[str, str]]) -> Phase:
             name = named[row["what"]] + (row["name"] if row["what"] == "test" else "")
             first.setdefault(name, float(row["value"]))
             last[name] = float(row["value"])
-    called: Words = Text("from nothing", {}) if _is_from_nothing(log) else Path(log).stem
+    called: Words = NOTHING if _is_from_nothing(log) else Path(log).stem
     return Phase(called, int(own[-1]["iteration"]), first, last)
