@@ -103,7 +103,7 @@ if stage score "Sections 1 and 6, whitening, ranking, mAP by compute_ap"; then
         step makes "$RANKS/$model" from "$FEATURES/$model.h5" "$GROUND_TRUTH" by \
             python -m eval.score "$FEATURES/$model.h5" --gt "$GROUND_TRUTH" --dims $DIMS --out "$RANKS/$model"
     done
-    if [[ $AS_PUBLISHED == yes ]]; then source tools/run/recipes/as_published.sh; fi
+    for recipe in $(other_scores); do source "tools/run/recipes/$recipe.sh"; done
 fi
 if stage representations "Section 2, SUM, AVE, MAX, MOP-CNN, CroW, R-MAC; what the claims need"; then
     source tools/run/recipes/representations.sh

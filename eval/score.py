@@ -66,6 +66,8 @@ class Settings:
     dims: Sequence[str]
     """Numbers of dimensions, full, or none for no PCA."""
     pca_features: Path | None
+    pca_set: str
+    """What the pictures of pca_features are, in words."""
     drop_noise: bool
     query_expansion: Sequence[str]
     qe_top: int
@@ -134,6 +136,7 @@ def about_scores(
         "preprocessing": json_attribute(features, "preprocessing") if "preprocessing" in attributes else None,
         "learnt": json_attribute(features, "learnt") if "learnt" in attributes else {},
         "pca_features": str(settings.pca_features) if settings.pca_features else None,
+        "pca_set": (settings.pca_set or settings.pca_features.stem) if settings.pca_features else None,
         "qe_top": settings.qe_top,
         "rerank_top": settings.rerank_top,
         "made_of": {
@@ -423,6 +426,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="fit the PCA on this file's database, as papers do (default: on the searched one)",
     )
+    add("--pca-set", default="", metavar="NAME", help="what that file's pictures are, for the tables")
     add(
         "--drop-noise",
         action="store_true",

@@ -39,24 +39,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             files = {"pretrained": options.pretrained, "finetuned": options.finetuned}
             given = {model: path for model, path in files.items() if path}
-            write_layers(options.table, given, options.out, options.data_note, options.as_published)
+            write_layers(
+                options.table, given, options.out, options.data_note, options.as_published, options.elsewhere
+            )
 
     return run_program(PROGRAM, run)
 
 
 def write_layers(
-    table: int, files: Mapping[str, Path], out: Path, data_note: str | None, ranks: Path | None
+    table: int,
+    files: Mapping[str, Path],
+    out: Path,
+    data_note: str | None,
+    ranks: Path | None,
+    elsewhere: Path | None,
 ) -> None:
     """Write Table 1 or 2 of these models' scores.json, and say where. Raises ValueError or OSError.
 
-    With `ranks`, a second block has what is scored there as the author's published code does it.
+    With `ranks`, a second block has what is scored there as the author's published code does it; with
+    `elsewhere`, a line has what is scored there with the PCA fitted on other pictures.
     """
     scores = {model: read_scores(path) for model, path in files.items()}
-    cells = table_of_layers.cells_of(article(), table, scores)
+    other = {
+        model: read_scores(path)
+        for model in scores
+        if elsewhere and (path := elsewhere / f"{model}_elsewhere" / "scores.json").is_file()
+    }
+    cells = table_of_layers.with_elsewhere(table_of_layers.cells_of(article(), table, scores), other)
     comparable = comparability(article(), scores.values(), data_note)
     remarks = [
         *measured_on(article(), data_note),
         *table_of_layers.remarks_on(article(), table, cells, scores),
+        *table_of_layers.remark_on_whitening(other),
     ]
     habits = as_published.habits_of(ranks, cells) if ranks else []
     block = as_published.rows_of(habits, of_models=table == 2)
@@ -167,6 +181,12 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="in Tables 1 and 2 a second block, of DIR/as_published_*: what the author's published code does",
+    )
+    add(
+        "--elsewhere",
+        type=Path,
+        metavar="DIR",
+        help="in Tables 1 and 2 a line of DIR/MODEL_elsewhere: whitened on other pictures than the searched",
     )
     add("--out", type=Path, metavar="DIR", help="where the table goes")
     add("--next", action="append", default=[], metavar="LINE", help="a line for --summary's end")

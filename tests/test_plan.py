@@ -38,6 +38,9 @@ def settings(work: Path, pictures: Path, **more: object) -> dict[str, str]:
         "MAX_SIDE": 160,
         "LEARN_SAMPLE": 10,
         "MOP_STEP": 32,
+        "MOP_SAMPLE": "",
+        "LEARN_FROM": "",
+        "WHITEN_SAMPLE": 1000,
     }
     return {name: str(value) for name, value in (values | more).items()}
 
@@ -150,3 +153,17 @@ def test_run_all_prints_it(profile: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"Plan for {profile} on ")
     assert "GB free at" in done.stdout and "extract" in done.stdout
+
+
+def test_what_is_whitened_on_is_counted(tmp_path: Path, pictures: Path) -> None:
+    """Each model looks at those photographs too, up to WHITEN_SAMPLE of them."""
+    plain = need("extract", settings(tmp_path, pictures)).seconds
+    assert plain is not None
+    other = tmp_path / "others"
+    other.mkdir()
+    for number in range(88):
+        (other / f"{number}.jpg").write_bytes(b"x")
+    for sample, more in ((1000, 88), (10, 10)):
+        found = need("extract", settings(tmp_path, pictures, LEARN_FROM=other, WHITEN_SAMPLE=sample))
+        assert found.seconds == pytest.approx(plain * (44 + more) / 44)
+    assert need("extract", settings(tmp_path, pictures, LEARN_FROM=pictures)).seconds == plain

@@ -32,6 +32,7 @@ from bench.rehearsal.stand_ins import (
 )
 from data_prep import fetch
 from eval.files.ground_truth import read_ground_truth
+from tools.run.plan import Need, as_text
 
 SMALL = Scale(0.012, 64)
 
@@ -80,7 +81,8 @@ time                  3.4 h, computed from what was measured on 2 cores
 
 
 def test_the_plan_counts_the_stand_ins(tmp_path: Path) -> None:
-    for name, size in (("oxbuild_images-v1.tgz", 1234), ("ims.tar.gz", 567)):
+    sizes_of = {"oxbuild_images-v1.tgz": 1234, "ims.tar.gz": 567, "paris_1-v1.tgz": 20, "paris_2-v1.tgz": 3}
+    for name, size in sizes_of.items():
         (tmp_path / name).write_bytes(bytes(size))
     plan = tmp_path / "plan.py"
     plan.write_text((Path(__file__).parent.parent / "tools/run/plan.py").read_text())
@@ -90,16 +92,29 @@ def test_the_plan_counts_the_stand_ins(tmp_path: Path) -> None:
     sizes = cluster_sizes(SMALL)
     assert names["PUBLISHED"]["DATABASE"] == (len(photographs(SMALL)), 1234)
     assert names["PUBLISHED"]["sfm120k"] == (sum(sizes), 567)
+    assert names["PUBLISHED"]["LEARN_FROM"] == (2 * SMALL.of(320, 5), 23)
     assert names["CLASSES"]["sfm120k"] == len(sizes)
 
 
 def test_the_copy_has_the_network_at_its_side(tmp_path: Path) -> None:
-    for name in ("oxbuild_images-v1.tgz", "ims.tar.gz"):
+    for name in ("oxbuild_images-v1.tgz", "ims.tar.gz", "paris_1-v1.tgz", "paris_2-v1.tgz"):
         (tmp_path / name).touch()
     copy_checkout(tmp_path / "copy", SMALL, tmp_path)
     texts = [path.read_text() for path in (tmp_path / "copy/prototxt/vgg16").rglob("*.prototxt")]
     assert sum(": 64" in text for text in texts) >= 3 and not any("224" in text for text in texts)
     assert "MAX_ITER=3" in (tmp_path / "copy/profiles/article").read_text()
+
+
+def test_the_plan_as_it_is_printed_is_read() -> None:
+    """Sizes in kB, MB and GB, and every stage's line."""
+    needs = [
+        Need("extract", 664e6, 1320.0, "x"),
+        Need("check", 0, 240.0, "x"),
+        Need("lmdb", 112e9, 7200.0, "x"),
+        Need("finetune", 5e9, None, "x"),
+    ]
+    text = as_text(needs, {"PROFILE": "article", "GPUS": "0", "W": "/", "DATA_DIR": "/"}, 2)
+    assert plan_of(text) == {need.stage: Planned(need.seconds, pytest.approx(need.bytes)) for need in needs}
 
 
 def test_the_plan_is_read() -> None:

@@ -177,6 +177,7 @@ def test_scores_say_how_they_were_made(scene: Scene) -> None:
         "preprocessing": None,
         "learnt": {},
         "pca_features": None,
+        "pca_set": None,
         "qe_top": 10,
         "rerank_top": 10,
         "made_of": {

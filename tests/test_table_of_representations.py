@@ -92,8 +92,31 @@ def test_what_was_learnt_from_which_pictures(tmp_path: Path) -> None:
     other.write_text(json.dumps(json.loads(other.read_text()) | {"pca_features": "paris/maps.h5"}))
     assert table(tmp_path, one, other) == 0
     said = " ".join((tmp_path / "results/table3.md").read_text().split())
-    assert "The PCA of fc6, mop is fitted on the searched pictures themselves." in said
-    assert "The PCA of pool5 max is fitted on the pictures of paris/maps.h5." in said
+    assert "The PCA is fitted on the searched pictures themselves." in said
+    assert "elsewhere it is fitted on the pictures of paris/maps.h5, as papers do." in said
+    assert table(tmp_path, other) == 0
+    said = " ".join((tmp_path / "results/table3.md").read_text().split())
+    assert "The PCA is fitted on the pictures of paris/maps.h5." in said and "searched pictures" not in said
+
+
+def test_both_whitenings_stand_in_one_row(tmp_path: Path) -> None:
+    """The same representation whitened on the searched pictures, and on others."""
+    own = {("pool5_max", "256"): 0.5, ("pool5_max", "none"): 0.4}
+    one = scores(tmp_path / "a.json", [224, 224], own)
+    other = scores(tmp_path / "b.json", [224, 224], {("pool5_max", "256"): 0.625})
+    changed = {"pca_features": "paris/maps.h5", "pca_set": "Paris6k"}
+    other.write_text(json.dumps(json.loads(other.read_text()) | changed))
+    assert table(tmp_path, one, other) == 0
+    markdown = (tmp_path / "results/table3.md").read_text()
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if "|" in line
+    ]
+    figures = dict(zip(lines[0], lines[2], strict=True))
+    assert len(lines) == 3 or lines[3][1] != "max"
+    assert (figures["256"], figures["256, elsewhere"], figures["no PCA"]) == ("50.00 %", "62.50 %", "40.00 %")
+    assert "elsewhere it is fitted on the pictures of Paris6k" in " ".join(markdown.split())
+    (row,) = json.loads((tmp_path / "results/table3.json").read_text())["rows"]
+    assert {figure["map"]: figure["pca"] for figure in row["figures"]}[0.625] == "Paris6k"
 
 
 def test_nothing_published_no_table(tmp_path: Path) -> None:

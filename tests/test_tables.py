@@ -52,6 +52,27 @@ def cells(markdown: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+def test_the_whitening_fitted_elsewhere_is_a_line(tmp_path: Path) -> None:
+    """Ours on other pictures' PCA below ours on the searched ones', as far as it was scored."""
+    p = scores(tmp_path / "p.json")
+    (tmp_path / "ranks/pretrained_elsewhere").mkdir(parents=True)
+    other = json.loads(scores(tmp_path / "ranks/pretrained_elsewhere/scores.json", lift=0.2).read_text())
+    other |= {"pca_features": "learnt/p.h5", "pca_set": "Paris6k"}
+    other["rows"] = [row for row in other["rows"] if row["label"] != "none"]
+    (tmp_path / "ranks/pretrained_elsewhere/scores.json").write_text(json.dumps(other))
+    options = ["--table", "1", "--pretrained", str(p), "--elsewhere", str(tmp_path / "ranks")]
+    assert tables(tmp_path, *options) == 0
+    markdown = (tmp_path / "results/table1.md").read_text()
+    lines = [line for line in cells(markdown) if line[1] == "whitened elsewhere"]
+    assert [line[2:] for line in lines] == [
+        [f"{20 + 10 * LAYERS.index(layer):.2f} %", f"{21 + 10 * LAYERS.index(layer):.2f} %", ""]
+        for layer in ("fc7_relu7", "fc7", "fc6_relu6", "fc6")
+    ]
+    assert "as papers do (Paris6k)" in " ".join(markdown.split())
+    rows = json.loads((tmp_path / "results/table1.json").read_text())["rows"]
+    assert [row["whitened_elsewhere"] is None for row in rows] == [row["label"] == "none" for row in rows]
+
+
 def test_table_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tables(tmp_path, "--table", "1", "--pretrained", str(scores(tmp_path / "p.json"))) == 0
     given = [line.split("\t") for line in TABLE_1.strip().splitlines()]

@@ -41,6 +41,7 @@ LEAST_SECONDS, LEAST_BYTES = 60.0, 100e6
 """Below these a figure says nothing of the plan."""
 STOP_SECONDS = 60.0
 """After which --stop stops a stage, at the real counts."""
+UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
@@ -154,7 +155,9 @@ def copy_checkout(copy: Path, scale: Scale, served: Path) -> None:
 def plan_for(plan: Path, scale: Scale, served: Path) -> None:
     """Let the plan count the stand-ins where it counts what is published. Raises ValueError if it can't."""
     sizes = cluster_sizes(scale)
+    paris = [served / f"paris_{part}-v1.tgz" for part in (1, 2)]
     downloads = {
+        "LEARN_FROM": (2 * scale.of(320, 5), sum(path.stat().st_size for path in paris)),
         "DATABASE": (len(photographs(scale)), (served / "oxbuild_images-v1.tgz").stat().st_size),
         "sfm120k": (sum(sizes), (served / "ims.tar.gz").stat().st_size),
     }
@@ -163,7 +166,7 @@ def plan_for(plan: Path, scale: Scale, served: Path) -> None:
         text, times = re.subn(rf'"{name}": \([\d_]+, [\d_]+\)', f'"{name}": ({count}, {size})', text)
         changed += times
     text, times = re.subn(r'(CLASSES = \{"sfm120k": )\d+', rf"\g<1>{len(sizes)}", text)
-    if changed + times != 3:
+    if changed + times != 4:
         raise ValueError(f"{plan} has the counts of what is published no more where the rehearsal looks")
     plan.write_text(text)
 
@@ -179,6 +182,7 @@ def scaled_settings(scale: Scale) -> dict[str, int | str]:
         "BASE_LR": "1e-6",  # of random weights nothing is learnt, but they must stay finite
         "MAX_SIDE": scale.of(1024, 320),
         "LEARN_SAMPLE": scale.of(500, 60),
+        "MOP_SAMPLE": scale.of(500, 60),
         "MOP_STEP": 32 if scale.share == 1 else 64,
         "MOP_CENTRES": scale.of(100, 20),
         "MOP_WINDOW_DIMS": scale.of(500, 32),
@@ -318,14 +322,14 @@ def memory_of(leader: int) -> int:
 
 
 def plan_of(text: str) -> dict[str, Planned]:
-    """Each stage's line or lines of run_all.sh --plan: `STAGE 1.23 GB 4 min   why`."""
+    """Each stage's line or lines of run_all.sh --plan: `STAGE 1.2 GB 4 min   why`."""
     plan: dict[str, Planned] = {}
-    line = r"(?m)^(\w+) +([\d.]+) GB +(?:([\d.]+) (min|h)|on the GPU)   "
-    for stage, gigabytes, amount, unit in re.findall(line, text):
+    line = r"(?m)^(\w+) +([\d.]+) ([kMG]B) +(?:([\d.]+) (min|h)|on the GPU)   "
+    for stage, size, of, amount, unit in re.findall(line, text):
         before = plan.get(stage, Planned(0.0, 0.0))
         seconds = float(amount) * (60 if unit == "min" else 3600) if amount else None
         known = None if seconds is None or before.seconds is None else before.seconds + seconds
-        plan[stage] = Planned(known, before.bytes + 1e9 * float(gigabytes))
+        plan[stage] = Planned(known, before.bytes + UNITS[of] * float(size))
     return plan
 
 

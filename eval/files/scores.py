@@ -2,7 +2,7 @@
 
     {"model": "pretrained", "features": "features/pretrained.h5",
      "preprocessing": {"resize": [224, 224], ...} or null, "learnt": {LAYER: pictures it was learnt from},
-     "pca_features": file that the PCA was fitted on, or null for the searched one,
+     "pca_features": file that the PCA was fitted on, or null for the searched one, "pca_set": in words,
      "made_of": {"weights_sha256": of the caffemodel, "pictures": 5063, "ground_truth_sha256": fingerprint},
      "rows": [{"layer": "fc6", "label": "128", "dim": 128, "pca": true, "query_expansion": "none",
                "rerank": "none", "noise_directions": 0, "ranks": "fc6/128",
@@ -13,9 +13,9 @@ By a revisited ground truth a row also has "protocols": {"easy": {"map": 0.6, "m
 
 A row is one setting: `label` is the dimension as it was asked for (a number, `full`, or `none` for no PCA),
 `dim` what came of it, `noise_directions` how many of those hold only rounding, `ranks` the folder of its
-ranked lists, and figures are shares from 0 to 1. `model`, `preprocessing`, `learnt`, `pca_features` and
-`made_of` (or parts of it) may be missing; other keys are passed over. There is no NaN and no infinity in
-the file.
+ranked lists, and figures are shares from 0 to 1. `model`, `preprocessing`, `learnt`, `pca_features`,
+`pca_set` and `made_of` (or parts of it) may be missing; other keys are passed over. There is no NaN and no
+infinity in the file.
 """
 
 import json
@@ -91,6 +91,8 @@ class Scores:
     preprocessing: Mapping[str, Any]
     learnt: Mapping[str, str]
     pca_features: str | None
+    pca_set: str | None
+    """What pictures those are; None for the searched ones."""
     made_of: MadeOf
     rows: Sequence[Row]
     plain: Mapping[Key, Row] = field(init=False)
@@ -151,6 +153,7 @@ def _scores(path: Path, found: Any) -> Scores:
         _of(dict, content.get("preprocessing") or {}, "preprocessing"),
         {layer: _of(str, pictures, "learnt") for layer, pictures in learnt.items()},
         None if pca_features is None else _of(str, pca_features, "pca_features"),
+        None if pca_features is None else _of(str, content.get("pca_set") or pca_features, "pca_set"),
         _made_of(_of(dict, content.get("made_of") or {}, "made_of")),
         rows,
     )

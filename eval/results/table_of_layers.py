@@ -6,7 +6,7 @@ the article doesn't have stand behind its own; both are said below the table.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eval.files.scores import Key, Row, Scores, shown_rows
 from eval.results.article import MODELS, Article, place_of
@@ -26,6 +26,8 @@ class Cell:
     label: str
     article: float | None
     ours: Row | None
+    elsewhere: Row | None = None
+    """Ours with the PCA fitted on other pictures than the searched ones."""
 
 
 FIGURES: dict[str, Callable[[Cell], str]] = {
@@ -36,6 +38,7 @@ FIGURES: dict[str, Callable[[Cell], str]] = {
         if cell.ours is not None and cell.article is not None
         else ""
     ),
+    "whitened elsewhere": lambda cell: "" if cell.elsewhere is None else f"{100 * cell.elsewhere.map:.2f} %",
 }
 
 
@@ -67,6 +70,28 @@ def cells_of(article: Article, table: int, scores: Mapping[str, Scores]) -> list
     ]
 
 
+def with_elsewhere(cells: Sequence[Cell], scores: Mapping[str, Scores]) -> list[Cell]:
+    """The cells with what `scores` by model have of them, whose PCA is fitted on other pictures."""
+    return [
+        replace(cell, elsewhere=scores[cell.model].plain.get((cell.layer, cell.label)))
+        if cell.model in scores
+        else cell
+        for cell in cells
+    ]
+
+
+def remark_on_whitening(scores: Mapping[str, Scores]) -> list[Text]:
+    """Which pictures the PCA of `whitened elsewhere` is fitted on."""
+    return [
+        text(
+            "Whitened elsewhere: the PCA is fitted on other pictures, as papers do ({pictures}); in the "
+            "lines above it on the searched pictures themselves, as the article does.",
+            pictures=[pictures],
+        )
+        for pictures in dict.fromkeys(one.pca_set for one in scores.values() if one.pca_set)
+    ]
+
+
 def _more(table: int, given: Sequence[Key], scores: Mapping[str, Scores]) -> Iterable[Key]:
     """The settings of a table that are not the article's."""
     if table == 1:
@@ -91,6 +116,11 @@ def as_json(
 
 def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:
     """The cells as rows of values, None where there is none."""
+    elsewhere = any(cell.elsewhere for cell in cells)
+
+    def more(cell: Cell) -> dict[str, object]:
+        return {"whitened_elsewhere": cell.elsewhere.map if cell.elsewhere else None} if elsewhere else {}
+
     return [
         ({"model": cell.model} if table == 2 else {})
         | {"layer": cell.layer}
@@ -101,6 +131,7 @@ def rows_of(table: int, cells: Sequence[Cell]) -> list[dict[str, object]]:
             "map": cell.ours.map if cell.ours else None,
             "article": cell.article,
         }
+        | more(cell)
         for cell in cells
     ]
 

@@ -20,11 +20,14 @@ class Column(NamedTuple):
 
     label: str
     expanded: bool
+    elsewhere: bool = False
+    """Whether the PCA is fitted on other pictures than the searched ones."""
 
     @property
     def heading(self) -> str:
         """As the table has it."""
-        return ("no PCA" if self.label == "none" else self.label) + (", QE" if self.expanded else "")
+        label = "no PCA" if self.label == "none" else self.label
+        return label + (", QE" if self.expanded else "") + (", elsewhere" if self.elsewhere else "")
 
 
 class Row(NamedTuple):
@@ -37,8 +40,11 @@ class Row(NamedTuple):
     figures: dict[Column, dict[str, Any]]
     learnt: str
     """Which pictures it was itself learnt from; "" where there is nothing to learn."""
-    pca: str | None
-    """Which features the PCA is fitted on; None: the searched ones."""
+
+    @property
+    def name_of_row(self) -> tuple[str, str, str, str]:
+        """What figures of one row have in common, whatever their PCA is fitted on."""
+        return self.model, self.layer, self.pooling, self.pictures
 
     @property
     def name(self) -> str:
@@ -54,14 +60,20 @@ def rows_and_columns(files: Sequence[Scores]) -> tuple[list[Row], list[Column]]:
     rows: list[Row] = []
     for scores in files:
         try:
-            rows += _rows(scores)
+            found = _rows(scores)
         except ValueError as error:
             raise ValueError(f"{scores.path}: {error}") from None
+        for row in found:
+            same = next((one for one in rows if one.name_of_row == row.name_of_row), None)
+            if same is None or not scores.pca_features or same.figures.keys() & row.figures.keys():
+                rows.append(row)
+            else:
+                same.figures.update(row.figures)
     if not rows:
         raise ValueError("Table 3 needs scores, and the files hold none")
     return rows, sorted(
         {column for row in rows for column in row.figures},
-        key=lambda column: (place_of(column.label), column.expanded),
+        key=lambda column: (place_of(column.label), column.expanded, column.elsewhere),
     )
 
 
@@ -69,15 +81,17 @@ def _rows(scores: Scores) -> list[Row]:
     found: dict[str, dict[Column, dict[str, Any]]] = {}
     for row in scores.rows:
         if row.rerank == "none":
-            column = Column(row.label, row.query_expansion != "none")
+            elsewhere = scores.pca_features is not None and row.pca
+            column = Column(row.label, row.query_expansion != "none", elsewhere)
             kept = found.setdefault(row.layer, {})
             if column in kept:
                 raise ValueError(f"{row.layer} has two figures for {column.heading}")
             kept[column] = {"dim": row.dim, "map": row.map, "query_expansion": row.query_expansion}
+            kept[column] |= {"pca": scores.pca_set if row.pca else None}
     size = _size(scores.preprocessing)
     order = [*POOLINGS, *LEARNT]
     rows = [
-        Row(scores.model, *split(layer), size, figures, scores.learnt.get(layer, ""), scores.pca_features)
+        Row(scores.model, *split(layer), size, figures, scores.learnt.get(layer, ""))
         for layer, figures in found.items()
     ]
     return sorted(rows, key=lambda row: (row.layer, order.index(row.pooling) if row.pooling in order else -1))
@@ -109,7 +123,7 @@ def as_json(
 ) -> str:
     """The table for programs; mAP from 0 to 1. `published` has others' figures, `sources` where from."""
     made = [
-        {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures", "learnt", "pca")}
+        {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures", "learnt")}
         | {"figures": [{"label": column.label} | figure for column, figure in row.figures.items()]}
         for row in rows
     ]
@@ -125,7 +139,7 @@ def figures_of(rows: Sequence[Row]) -> list[dict[str, object]]:
         {name: getattr(row, name) for name in ("model", "layer", "pooling", "pictures")}
         | {"label": column.label}
         | figure
-        | {"learnt": row.learnt, "pca": row.pca}
+        | {"learnt": row.learnt}
         for row in rows
         for column, figure in row.figures.items()
     ]
@@ -208,15 +222,16 @@ def remarks_on(rows: Sequence[Row]) -> list[Words]:
 
 
 def _fitted(rows: Sequence[Row]) -> list[Text]:
-    """Which pictures each representation's PCA is fitted on."""
-    names: dict[str | None, list[str]] = {}
-    for row in rows:
-        names.setdefault(row.pca, []).append(row.name)
+    """Which pictures the columns' PCA is fitted on."""
+    columns = [(column, figure) for row in rows for column, figure in row.figures.items()]
+    elsewhere = dict.fromkeys(figure["pca"] for column, figure in columns if column.elsewhere)
+    others = text("the pictures of {sets}", sets=[", ".join(map(str, elsewhere))])
+    if all(column.elsewhere for column, _ in columns if column.label != "none") and elsewhere:
+        return [text("The PCA is fitted on {pictures}.", pictures=others)]
     itself = text("the searched pictures themselves")
-    pictures = {pca: text("the pictures of {file}", file=pca) if pca else itself for pca in names}
-    if len(names) == 1:
-        return [text("The PCA is fitted on {pictures}.", pictures=one) for one in pictures.values()]
-    return [
-        text("The PCA of {names} is fitted on {pictures}.", names=", ".join(of), pictures=pictures[pca])
-        for pca, of in names.items()
-    ]
+    said = [text("The PCA is fitted on {pictures}.", pictures=itself)]
+    if elsewhere:
+        said.append(
+            text("Where a column says elsewhere it is fitted on {pictures}, as papers do.", pictures=others)
+        )
+    return said

@@ -34,6 +34,7 @@ PUBLISHED = {  # pictures and bytes of what is downloaded
     "DATABASE": (5_063, 1_980_000_000),
     "sfm120k": (120_000, 30_000_000_000),
     "landmarks": (213_000, 30_000_000_000),
+    "LEARN_FROM": (6_412, 2_600_000_000),
 }
 CLASSES = {"sfm120k": 713, "landmarks": 680}
 
@@ -81,8 +82,9 @@ def pictures_of(settings: dict[str, str], name: str) -> Pictures:
         return counted(folder)
     if settings["SOURCE"] == "made":
         made = {"DATABASE": (414, 12_000_000, 11), "TRAIN_PICTURES": (1_600, 16_000_000, 64)}
+        made["LEARN_FROM"] = (2_385, 12_000_000, 53)
         return Pictures(*made.get(name, (0, 0, 0)), there=False)
-    kind = name if name == "DATABASE" else settings["TRAINING_SET"].replace("own", "landmarks")
+    kind = name if name in PUBLISHED else settings["TRAINING_SET"].replace("own", "landmarks")
     if settings["SOURCE"] == "download":
         return Pictures(*PUBLISHED[kind], CLASSES.get(kind, 1), False)
     return Pictures(0, 0, 0, False)
@@ -148,34 +150,50 @@ def search_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     dimensions = 4096 if settings["NETWORK"] == "vgg16" else 256
     layers = len(settings["LAYERS"].split())
     models = 1 if settings["TABLE"] in ("1", "3") else 2
+    learnt = whitened_on(settings)
     ranks = models * layers * len(settings["DIMS"].split()) * 55 * searched.count * 20
     yield Need(
         "extract",
         models * layers * 4 * dimensions * searched.count,
-        models * searched.count * FORWARD / speed * faster if on_cpu else None,
-        f"{searched.count:,} pictures, {models} models, {layers} layers of {dimensions}",
+        models * (searched.count + learnt) * FORWARD / speed * faster if on_cpu else None,
+        f"{searched.count:,} pictures{f' and {learnt:,} to whiten on' if learnt else ''}, {models} models, "
+        f"{layers} layers of {dimensions}",
     )
     yield Need("score", ranks, models * layers * 26 / speed * faster, "ranked lists as text")
     if settings["TABLE"] in ("0", "3"):
         area = (int(settings["MAX_SIDE"] or 1024) / 1024) ** 2
-        maps = searched.count * MAP * area / (1 if settings["NETWORK"] == "vgg16" else 4)
+        maps = (models * searched.count + learnt) * MAP * area / (1 if settings["NETWORK"] == "vgg16" else 4)
         passes = 1 + sum(((MOP_IMAGE - side) // int(settings["MOP_STEP"]) + 1) ** 2 for side in MOP_SIDES)
-        mop = (searched.count + int(settings["LEARN_SAMPLE"])) * passes * FORWARD / speed
+        mop = (
+            (searched.count + int(settings["MOP_SAMPLE"] or settings["LEARN_SAMPLE"]))
+            * passes
+            * FORWARD
+            / speed
+        )
         yield Need(
             "representations",
             searched.count * 11 * 4 * 512 * 3 + int(settings["LEARN_SAMPLE"]) * 512 * 768 * 4 * area,
-            (maps * 1.4 + mop) * faster if on_cpu else None,
+            (maps * 1.2 + mop) * faster if on_cpu else None,
             "every pooling of every map; MOP-CNN's windows take most of the time",
         )
+
+
+def whitened_on(settings: dict[str, str]) -> int:
+    """How many other photographs than the searched ones a whitening is fitted on."""
+    if not settings["LEARN_FROM"] or settings["LEARN_FROM"] == settings["DATABASE"]:
+        return 0
+    return min(pictures_of(settings, "LEARN_FROM").count, int(settings["WHITEN_SAMPLE"]))
 
 
 def needs(settings: dict[str, str], cores: int) -> list[Need]:
     """What the run needs, in the stages' order; nothing for a stage whose outputs are there."""
     found: list[Need] = []
     if settings["SOURCE"] == "download":
-        for name, stay in (("DATABASE", 2), ("TRAIN_PICTURES", 2)):
+        wanted = {"DATABASE": True, "TRAIN_PICTURES": settings["TABLE"] in ("0", "2")}
+        wanted["LEARN_FROM"] = whitened_on(settings) > 0
+        for name, stay in (("DATABASE", 2), ("TRAIN_PICTURES", 2), ("LEARN_FROM", 2)):
             pictures = pictures_of(settings, name)
-            if not pictures.there and (name == "DATABASE" or settings["TABLE"] in ("0", "2")):
+            if not pictures.there and wanted[name]:
                 found.append(
                     Need(
                         "data",

@@ -52,9 +52,11 @@ setting MIN_SIDE         ""           number?   # shorter side, of a query cut o
 setting DOUBLE_SIDE      ""           number?   # twice the network's input
 setting MAP_DIMS         ""           dims
 setting COMPARE_AT       ""           number?   # dimension that the claims are tried at
-setting LEARN_FROM       ""           path      # what R-MAC's whitening and MOP-CNN learn from; empty: DATABASE
+setting LEARN_FROM       ""           path      # other photographs, as papers whiten on; empty: DATABASE's, as the article
 setting LEARN_FROM_NAME  "the searched pictures themselves" text
-setting LEARN_SAMPLE     500          number    # so many of them
+setting LEARN_SAMPLE     500          number    # so many of them for R-MAC's whitening of regions
+setting MOP_SAMPLE       ""           number?   # so many for MOP-CNN; empty: as many
+setting WHITEN_SAMPLE    10000        number    # so many at most for the whitening of whole pictures' vectors
 setting MOP_STEP         32           number    # of MOP-CNN's windows in a picture of 256 x 256
 setting MOP_CENTRES      100          number    # MOP-CNN's sizes are its paper's
 setting MOP_WINDOW_DIMS  500          number

@@ -63,6 +63,18 @@ other_trainings() {
     [[ $variants == no ]] || echo variants
 }
 
+# other_scores: recipes of what Tables 1 and 2 show beside the article's way
+other_scores() {
+    [[ $AS_PUBLISHED == no ]] || echo as_published
+    ! whitens_elsewhere || echo whitened_elsewhere
+}
+
+# shellcheck disable=SC2086 # a list of words
+# whitens_elsewhere: whether there are other photographs than the searched ones to fit a whitening on
+whitens_elsewhere() { [[ $LEARN_FROM != "$DATABASE" && -n $(with_pca $DIMS) ]]; }
+
+with_pca() { local one; for one in "$@"; do [[ $one == none ]] || echo "$one"; done; } # DIM...
+
 # stock_deploy: the network's deploy file as its authors wrote it, ReLU and dropout in place
 stock_deploy() {
     local file

@@ -4,6 +4,12 @@ step makes "$DATABASE" by python -m data_prep.fetch oxford5k-images --out "$DATA
 step makes "$GROUND_TRUTH" by \
     python -m data_prep.fetch "$(if is_revisited; then echo roxford5k-gt; else echo oxford5k-gt; fi)" --out "$GROUND_TRUTH"
 step makes "$WEIGHTS" by python -m data_prep.fetch vgg16 --out "$WEIGHTS"
+if [[ $LEARN_FROM == "$W/data/paris6k" ]]; then # some 20 of its files are broken
+    step makes "$DATA_DIR/paris6k" by python -m data_prep.fetch paris6k-images --out "$DATA_DIR/paris6k"
+    step makes "$LEARN_FROM" from "$DATA_DIR/paris6k" by \
+        python -m data_prep.check_images "$LEARN_FROM" --from "$DATA_DIR/paris6k" --fix \
+        --report "$W/paris6k.csv" --quarantine "$W/quarantine/paris6k"
+fi
 if fine_tunes && [[ $TRAINING_SET == sfm120k ]]; then
     step makes "$TRAIN_PICTURES" by python -m data_prep.fetch sfm120k --out "$TRAIN_PICTURES"
 elif fine_tunes; then

@@ -1,7 +1,7 @@
-# shellcheck shell=bash disable=SC2086,SC2153,SC2154 # a list of words is meant as words; settings and names are run_all.sh's
+# shellcheck shell=bash disable=SC2046,SC2086,SC2153,SC2154 # a list of words is meant as words; settings and names are run_all.sh's
 # Section 2, from a map to a vector: every pooling of the pre-trained network's maps, MOP-CNN, and the layers again with
 # query expansion. What R-MAC's whitening and MOP-CNN's codebooks learn comes from LEARN_FROM.
-LEARNT=$W/learnt                      # R-MAC's whitening and MOP-CNN's codebooks
+LEARNT=$W/learnt                      # what is learnt from LEARN_FROM
 map=${MAP_LAYERS%% *}                 # the map that whitening, sizes and claims are about
 
 # extract MODEL NAME FROM... by OPTION...: features of a network, $FEATURES/MODEL_NAME.h5
@@ -19,7 +19,7 @@ extract() {
 learn_from() {
     step makes "$LEARNT/$1.h5" from "$DEPLOY" "$WEIGHTS" "$MEAN" "$LEARN_FROM" by \
         python -m eval.extract --deploy "$DEPLOY" --weights "$WEIGHTS" --model pretrained --mean "$MEAN" \
-        --images "$LEARN_FROM" --sample "$LEARN_SAMPLE" "${@:2}" --out "$LEARNT/$1.h5" --gpu "$GPUS"
+        --images "$LEARN_FROM" --sample "${MOP_SAMPLE:-$LEARN_SAMPLE}" "${@:2}" --out "$LEARNT/$1.h5" --gpu "$GPUS"
 }
 
 # score RANKS FEATURES OPTION...: ranks, plain and with query expansion, $RANKS/RANKS
@@ -58,3 +58,15 @@ score pretrained_mop pretrained_mop --layers mop
 score pretrained_maps pretrained_maps
 score pretrained_square pretrained_square
 if fine_tunes; then score finetuned_maps finetuned_maps; fi
+
+if whitens_elsewhere; then # as papers do: fitted on other photographs
+    step makes "$LEARNT/poolings.h5" from "$DEPLOY" "$WEIGHTS" "$MEAN" "$LEARN_FROM" "$LEARNT/rmac.npz" by \
+        python -m eval.extract --deploy "$DEPLOY" --weights "$WEIGHTS" --model pretrained --mean "$MEAN" \
+        --images "$LEARN_FROM" --sample "$WHITEN_SAMPLE" --layers $MAP_LAYERS --pool "$POOLINGS" \
+        --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --rmac-whitening "$LEARNT/rmac.npz" \
+        --out "$LEARNT/poolings.h5" --gpu "$GPUS"
+    step makes "$RANKS/pretrained_maps_elsewhere" \
+        from "$FEATURES/pretrained_maps.h5" "$LEARNT/poolings.h5" "$GROUND_TRUTH" by \
+        python -m eval.score "$FEATURES/pretrained_maps.h5" --gt "$GROUND_TRUTH" --dims $(with_pca $MAP_DIMS) \
+        --pca-features "$LEARNT/poolings.h5" --pca-set "$LEARN_FROM_NAME" --out "$RANKS/pretrained_maps_elsewhere"
+fi
