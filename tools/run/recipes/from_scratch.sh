@@ -6,6 +6,6 @@ step writes "${TRAINING}_scratch" from "prototxt/$NETWORK/pretraining" "$CLASS_N
     --classes "$CLASS_NAMES" --train-lmdb "$LMDB/train_lmdb" --val-lmdb "$LMDB/val_lmdb" \
     --mean "$LMDB/mean.binaryproto" --snapshot-prefix "${SNAPSHOTS}_scratch/vgg" --seed "$SEED" \
     --solver-mode "$(solver_mode)" --stop-at "$FROM_SCRATCH" $(if_set --test-batch "$TEST_BATCH")
-step makes "$W/models/from_scratch.caffemodel" \
+step makes "$W/models/from_scratch.caffemodel" "${SNAPSHOTS}_scratch" \
     from "${TRAINING}_scratch/solver.prototxt" "$LMDB/train_lmdb" "$LMDB/val_lmdb" by \
     tools/finetune.sh --prototxt "${TRAINING}_scratch" --out "$W/models/from_scratch.caffemodel" --gpu "$GPUS"
