@@ -44,6 +44,16 @@ def test_what_a_later_start_repeats_may_be_all_that_there_was() -> None:
     assert log.test == {} and log.loss == {0: 1.5} and summary(log)
 
 
+def test_a_log_of_no_training_is_named() -> None:
+    for line in (
+        "Train net output #0: loss = 1",
+        f"Iteration {'9' * 5000}, loss = 1",
+        "Iteration 3, lr = 0.1",
+    ):
+        with pytest.raises(ValueError, match="a log has no line of a Caffe training"):
+            parse([line, "Iteration 1, lr = 1", "Train net output #0: loss = 1"], "a log")
+
+
 def test_each_test_net_has_its_own_curve() -> None:
     lines = "".join(
         f"Iteration {i}, Testing net (#{net})\n    Test net output #0: accuracy = 0.{net + 1}\n"

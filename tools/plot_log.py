@@ -32,7 +32,9 @@ NUMBER = r"([-+]?(?:\d\.#[a-z]+|\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))"
 """Caffe on Windows may say 1.#QNAN, -1.#IND or 1.#INF."""
 PREFIX = re.compile(r"^[IWEF]\d+ [\d:.]+ +\d+ [^ ]+:\d+\] ?")
 ITERATION = re.compile(
-    rf"^Iteration (\d+)(?: \([^)]*\))?, (?:loss = {NUMBER}|lr = {NUMBER}|Testing net(?: \(#(\d+)\))?)", re.I
+    r"^Iteration (\d{1,15})(?: \([^)]*\))?, "
+    rf"(?:loss = {NUMBER}|lr = {NUMBER}|Testing net(?: \(#(\d{{1,9}})\))?)",
+    re.I,
 )
 OUTPUT = re.compile(rf"^ *(Train|Test) net output #\d+: (.+?) = {NUMBER}", re.I)
 STEPS_MARKED = 8  # a rate that changes more often than this falls smoothly and gets a panel of its own
@@ -92,8 +94,8 @@ def parse(lines: Iterable[str], name: str) -> Log:
                 log.rate[iteration] = _value(found[3])
         elif iteration is not None and (found := OUTPUT.match(text)):
             of_test = found[1].lower() == "test"
-            name = f"{found[2]} (test net {net})" if of_test and net else found[2]
-            (log.test if of_test else log.train).setdefault(name, {})[iteration] = _value(found[3])
+            output = f"{found[2]} (test net {net})" if of_test and net else found[2]
+            (log.test if of_test else log.train).setdefault(output, {})[iteration] = _value(found[3])
     if not log.loss and not log.test:
         raise ValueError(f"{name} has no line of a Caffe training (Iteration N, loss = ...)")
     return log

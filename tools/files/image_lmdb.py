@@ -111,7 +111,10 @@ def open_lmdb(path: Path) -> Iterator[lmdb.Environment]:
     except ValueError as error:
         raise ValueError(f"{path} can't be read as an LMDB: {error}") from error
     with environment:
-        yield environment
+        try:
+            yield environment
+        except lmdb.Error as error:  # of what is no page's place: the order of keys, the tree's depth
+            raise ValueError(f"{path} can't be read as an LMDB: it is damaged ({error})") from error
 
 
 def entry_count(path: Path) -> int:
