@@ -176,6 +176,7 @@ def test_comments_may_hold_any_bytes(here: Path, capsys: pytest.CaptureFixture[s
     ("change", "words"),
     [
         (lambda data: b"\xef\xbb\xbf" + data, r"begins with a byte-order mark \(UTF-8\)"),
+        (lambda data: data.replace(b"snapshots/s", rb"snapshots\x"), "line 3.*escape"),
         (lambda data: data.decode().encode("utf-16"), r"begins with a byte-order mark \(UTF-16\)"),
         (
             lambda data: data.replace(b": 60", "\u3000: 60".encode()),

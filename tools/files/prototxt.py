@@ -69,7 +69,10 @@ def _as_unicode(found: re.Match[str]) -> str:
     literal = re.sub("[\udc80-\udcff]", lambda one: f"\\{ord(one[0]) - 0xDC00:03o}", literal)
     if "\\" not in literal:
         return literal
-    data: bytes = text_encoding.CUnescape(literal[1:-1])
+    try:
+        data: bytes = text_encoding.CUnescape(literal[1:-1])
+    except ValueError:  # which the parser says with its line
+        return literal
     text = data.decode("utf-8", "surrogateescape")
     private = re.sub("[\udc80-\udcff]", lambda one: chr(ord(one[0]) - 0xDC00 + BYTE), text)
     return literal if private == text else f'"{text_encoding.CEscape(private, as_utf8=True)}"'
