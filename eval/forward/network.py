@@ -17,6 +17,7 @@ from eval.forward.photographs import Part, Picture, read_part
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, MapTooSmallError, rmac
 from eval.represent.region_whitening import RegionWhitening
+from tools.files.pointers import refuse_pointer
 from tools.files.prototxt import Net, read_net
 from tools.program import written_beside
 
@@ -90,7 +91,8 @@ class Extractor:
     """
 
     def __init__(self, network: Network, gpu: int | None) -> None:
-        """Raises ValueError where the caffemodel lacks a layer that the wanted ones need."""
+        """Raises ValueError where the caffemodel is none, or lacks a layer that the wanted ones need."""
+        refuse_pointer(Path(network.weights))
         net = read_net(Path(network.deploy))  # says what to do where pycaffe isn't in reach
         import caffe
 
