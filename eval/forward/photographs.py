@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.files.ground_truth import Query
 from tools.files.picture_names import FORMAT_OF_SUFFIX, files_below, is_picture
-from tools.files.pixels import decoded
+from tools.files.pixels import decoded, what_instead
 
 BLANKS = " \t"
 """What readers of ground truth and of ranked lists take off a name's ends."""
@@ -49,7 +49,7 @@ def read_part(picture: Picture) -> Part:
     if image is None:
         image = _read_heic(picture.path, content)
     if image is None:
-        raise ValueError(f"{picture.path} is not a picture that OpenCV can read")
+        raise ValueError(f"{picture.path} is {what_instead(content)}")
     if picture.box is None:
         return Part(image, image.shape[:2])
     x1, y1, x2, y2 = (max(0, math.floor(value + 0.5)) for value in picture.box)

@@ -63,8 +63,11 @@ def read_pixels(path: Path) -> np.ndarray:
     """
     data = path.read_bytes()
     pixels = decoded(data)
-    if pixels is None and is_pointer(data):
-        raise ValueError(f"{path} is {FETCH_IT}")
     if pixels is None:
-        raise ValueError(f"{path} is not a picture that OpenCV can read")
+        raise ValueError(f"{path} is {what_instead(data)}")
     return pixels
+
+
+def what_instead(data: bytes) -> str:
+    """What a file is that OpenCV can't decode, in words that follow its name."""
+    return FETCH_IT if is_pointer(data) else "not a picture that OpenCV can read"
