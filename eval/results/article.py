@@ -42,6 +42,10 @@ class Article:
     """By model, layer and label of the dimension."""
     representations: Sequence[Mapping[str, Any]]
     """Figures that others have published for the same pictures."""
+    revisited: Sequence[Mapping[str, Any]]
+    """Figures that others have published for Revisited Oxford and Paris."""
+    revisited_source: str
+    """How those were measured, and where they were read."""
     sources: Mapping[str, Mapping[str, str]]
     """Where those are from, by the name that `representations` gives."""
 

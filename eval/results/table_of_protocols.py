@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.files.scores import ProtocolFigures, Scores
-from eval.results.article import place_of
+from eval.results.article import article, place_of
 from eval.results.markdown import aligned, wrapped
 from eval.results.table_of_representations import split
 from eval.results.words import Words, as_json, english
@@ -66,7 +66,23 @@ def as_markdown(rows: Sequence[Row], remarks: Sequence[Words]) -> str:
     """The table for people, in per cent."""
     lines = [list(HEADINGS), *map(_line, rows)]
     text = [wrapped(english(remark)) for remark in [TO_READ, *remarks]]
-    return "\n\n".join([f"# Table 4: {TITLE}", aligned(lines, 4), *text]) + "\n"
+    return "\n\n".join([f"# Table 4: {TITLE}", aligned(lines, 4), *text, *_published()]) + "\n"
+
+
+def _published() -> list[str]:
+    """What others have published, and that it is another network's."""
+    lines = [["", "pooling", "by", "M", "H"]]
+    lines += [
+        [
+            figure["dataset"],
+            figure["pooling"],
+            figure["by"],
+            *(f"{100 * figure[of]:.1f}" for of in ("medium", "hard")),
+        ]
+        for figure in article().revisited
+    ]
+    said = f"{article().revisited_source} Another network than those above: not comparable one by one."
+    return ["## Published", aligned(lines, 3), wrapped(said)]
 
 
 def _line(row: Row) -> list[str]:
