@@ -13,6 +13,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import Message
 from test_check_training import NET, SOLVER, datum, write_lmdb, write_mean
 
+import tools.snapshots
 from tools.files.prototxt import Solver, read_solver
 from tools.files.solverstate import read_state
 from tools.snapshots import final_model, newest_whole, pictures_seen, prune, snapshots
@@ -174,6 +175,20 @@ def test_the_newest_whole_ones_stay(solver: Solver, keep: int) -> None:
     assert removed == [50, 40, 30, 20, 10][keep - 1 :]
     assert [snapshot.iteration for snapshot in snapshots(solver)] == [60, 50, 40, 30, 20, 10][:keep]
     assert len(list(Path("snapshots").iterdir())) == 2 * min(keep, 6)
+
+
+def test_those_that_stay_are_on_the_disk_before_others_go(
+    solver: Solver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, int]] = []
+
+    def to_disk(path: Path) -> None:
+        done.append((path.name, len(list(Path("snapshots").iterdir()))))
+
+    monkeypatch.setattr(tools.snapshots, "to_disk", to_disk)
+    prune(solver, 2)
+    kept = [f"s_iter_{i}.{ending}" for i in (FINAL, BEFORE) for ending in ("caffemodel", "solverstate")]
+    assert done == [(name, 12) for name in (*kept, "snapshots")]
 
 
 def test_one_that_is_not_whole_counts_for_none(solver: Solver) -> None:

@@ -344,6 +344,17 @@ def test_an_input_edited_in_place_counts_though_its_size_is_the_same(two_steps: 
     assert (tmp_path / "work/b").read_text() == "y"
 
 
+def test_an_input_of_the_same_size_and_time_counts_by_what_is_in_it(two_steps: Path, tmp_path: Path) -> None:
+    """As rsync and cp -p leave it, or touch -r."""
+    (tmp_path / "in").write_text("x")
+    os.utime(tmp_path / "in", (1e9, 1e9))
+    run(two_steps)
+    (tmp_path / "in").write_text("y")
+    os.utime(tmp_path / "in", (1e9, 1e9))
+    run(two_steps)
+    assert (tmp_path / "work/b").read_text() == "y"
+
+
 @pytest.mark.parametrize("work", ["work", ".hidden/work"])
 @pytest.mark.parametrize("folder", ["pictures", "work/made"])
 def test_every_change_in_a_folder_counts(tmp_path: Path, work: str, folder: str) -> None:

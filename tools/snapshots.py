@@ -8,6 +8,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tools.files.image_lmdb import entry_count
 from tools.files.prototxt import Net, Solver, file_of, read_net, read_solver
 from tools.files.solverstate import SolverState, point_at, read_state
 from tools.network.checks import check_solver, data_layers
-from tools.program import positive_int, run_program
+from tools.program import positive_int, run_program, to_disk
 
 STATE = re.compile(r"_iter_(\d+)\.solverstate(\.h5)?")
 
@@ -98,22 +99,27 @@ def newest_whole(solver: Solver) -> Snapshot | None:
 
 
 def prune(solver: Solver, keep: int) -> list[Snapshot]:
-    """Remove what is older than the newest `keep` whole snapshots; what was removed."""
+    """Remove what is older than the newest `keep` whole snapshots; what was removed.
+
+    Those that stay are on the disk before, as Caffe doesn't wait for it and a power cut could leave none.
+    """
     net = read_net(file_of(solver.net))
-    whole = 0
-    removed = []
-    for snapshot in snapshots(solver):
-        if whole >= keep:
-            snapshot.model.unlink(missing_ok=True)  # first, as a state alone is seen again next time
-            snapshot.state.unlink()
-            removed.append(snapshot)
-            continue
-        try:
+    there = snapshots(solver)
+    whole: list[Snapshot] = []
+    while there and len(whole) < keep:
+        snapshot = there.pop(0)
+        with suppress(ValueError, OSError):
             read_whole(snapshot, net)
-        except (ValueError, OSError):
-            continue
-        whole += 1
-    return removed
+            whole.append(snapshot)
+    if there:
+        for snapshot in whole:
+            to_disk(snapshot.model)
+            to_disk(snapshot.state)
+        to_disk(file_of(solver.snapshot_prefix).parent)
+    for snapshot in there:
+        snapshot.model.unlink(missing_ok=True)  # first, as a state alone is seen again next time
+        snapshot.state.unlink()
+    return there
 
 
 def batch_of(solver: Solver) -> int:

@@ -192,11 +192,12 @@ identity_of() { # PATH: what a step noted of it or of a folder above it; else wh
     remembered_contents "$1"
 }
 
-# what lies at PATH, remembered with the sizes and times that it was looked at with
+# what lies at PATH, remembered with the sizes and times that it was looked at with; the inodes' times, as others can be
+# set, and copies of a file may have those of the first
 remembered_contents() {
     local note listing contents
     note=$W/.steps/$(slug "$1").seen
-    listing=$(listing_of "$1")
+    listing=$(listing_of "$1" %C@)
     if [[ $(first_line "$note") == "$listing" ]]; then
         contents=$(sed -n 2p "$note" | tr -d '\0')
     fi
@@ -211,7 +212,7 @@ files_of() { # PATH TESTS...: but for hidden ones below it, and LMDB's lock
     find -L "$1" -name '.*' ! -samefile "$1" -prune -o -type f ! -name lock.mdb "${@:2}"
 }
 
-listing_of() { files_of "$1" -printf '%P %s %T@\n' | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
+listing_of() { files_of "$1" -printf "%P %s $2\\n" | LC_ALL=C sort | sha256sum | cut -d' ' -f1; } # PATH TIME
 
 inputs_changed() {
     die "what $stage_name reads has changed while it was at work (${ins[*]}): the same command makes it anew"
@@ -222,7 +223,7 @@ inputs_changed() {
 seen_of_inputs() {
     local path
     for path in "${ins[@]}"; do
-        [[ ! -e $path ]] || listing_of "$path"
+        [[ ! -e $path ]] || listing_of "$path" %T@ # links that a step makes of them change the inodes' times
         [[ ! -d $path || $path == "$W"/* ]] ||
             find -L "$path" -name '.*' ! -samefile "$path" -prune -o -type d -printf '%P %T@\n' | LC_ALL=C sort
     done
