@@ -256,6 +256,19 @@ def test_a_moved_folder_still_finds_its_snapshots_in_hdf5(folder: Path) -> None:
     assert (moved / "out.caffemodel").exists()
 
 
+def test_the_log_is_on_the_disk_before_a_snapshot_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a training that has ended has a log to draw its curve from."""
+    fill(folder)
+    (folder / "bin").mkdir()
+    shim = f"""#!/bin/bash\n[[ $1 != *log.txt ]] || grep -c "Iteration.*loss" "$1" >>'{folder}/synced'\n"""
+    (folder / "bin/sync").write_text(f'{shim}exec /bin/sync "$@"\n')
+    (folder / "bin/sync").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+    assert finetune(folder).returncode == 0
+    lines = list(map(int, (folder / "synced").read_text().split()))
+    assert len(lines) == ITERATIONS // 10 and lines == sorted(lines) and lines[0] >= 1
+
+
 def test_the_newest_three_snapshots_stay(folder: Path) -> None:
     fill(folder)
     assert finetune(folder).returncode == 0

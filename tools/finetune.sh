@@ -85,13 +85,15 @@ lock() {
 }
 
 # Caffe's output on standard input into the log, and on without GLOG's stack trace, whoever is told to stop, whether or
-# not somebody reads on or the log's disk is full; a snapshot that is written lets an old one go
+# not somebody reads on or the log's disk is full. A snapshot lets an old one go, and the log is on the disk before it:
+# a finished training would add nothing to a log that a power cut emptied
 log() { # LOG SOLVER
     local line
     trap '' INT TERM HUP PIPE
     while IFS= read -r line || [[ -n $line ]]; do
         printf '%s\n' "$line" 2>/dev/null >>"$1" || true
         [[ $line =~ ^\ *@\ +0x || $line == "*** Check failure stack trace"* ]] || printf '%s\n' "$line" 2>/dev/null || true
+        [[ $line != *"] Snapshotting to "* ]] || sync "$1" || true
         [[ $line != *"] Snapshotting solver state to "* ]] || prune "$2"
     done
 }
