@@ -96,6 +96,15 @@ def test_a_stopped_run_is_ended_too_and_has_its_snapshot(tmp_path: Path) -> None
     process.wait(5)
 
 
+def test_a_disk_without_locks_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flock").write_text("#!/bin/sh\necho 'flock: 9: No locks available' >&2; exit 71\n")
+    (tmp_path / "flock").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = run_all(tmp_path / "work")
+    assert done.stderr.startswith("flock: 9: No locks available\n")
+    assert "which an earlier stage makes" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_can_t_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir(mode=0o555)

@@ -78,7 +78,7 @@ lock() {
     local lock=$1.lock
     mkdir -p "$(dirname "$lock")"
     exec 8>>"$lock"
-    flock -n 8 && return
+    ! lock_fd 8 0 || return 0
     exec 8>&- # so that we are none of those who hold it
     # shellcheck disable=SC2046 # numbers
     die "$(in_words $(holders_of "$lock" 8)) is training into $1; kill -INT ends it with a snapshot"

@@ -14,7 +14,7 @@ take_work_folder() {
 
 lock_taken() { # SECONDS to wait
     exec 9>>"$W/.steps/lock"
-    flock -w "$1" 9 || { exec 9>&- && return 1; } # closed again, so that we are none of those who hold it
+    lock_fd 9 "$1" || { exec 9>&- && return 1; } # closed again, so that we are none of those who hold it
 }
 
 holders() { holders_of "$W/.steps/lock" 9; }
