@@ -68,26 +68,30 @@ step() {
 }
 
 is_done() {
-    local out
-    [[ $force == no ]] && is_mark "$mark.done" || return 1
-    [[ $(head -n 1 "$mark.done") == "$id" ]] || return 1
-    [[ $kind == makes || $(sed -n 3p "$mark.done") == "$(command_here)" ]] || return 1
+    local out noted
+    [[ $force == no ]] && read_mark "$mark.done" && [[ ${noted[0]} == "$id" ]] || return 1
+    [[ $kind == makes || ${noted[2]} == "$(command_here)" ]] || return 1
     for out in "${outs[@]}"; do is_whole "$out" "$W/.steps/$(slug "$out").done" || return 1; done
 }
 
 is_whole() { # OUT MARK: nobody has emptied it since, nor cut it
-    [[ -e $1 ]] && is_mark "$2" || return 1
+    local noted size
+    [[ -e $1 ]] && read_mark "$2" || return 1
+    size=$(size_of "$1")
     case $kind in
-        writes) [[ $(size_of "$1") != 0 && $(size_of "$1") != "no files" ]] ;;
-        *) [[ $(sed -n 4p "$2") == "$(size_of "$1")" ]] ;;
+        writes) [[ $size != 0 && $size != "no files" ]] ;;
+        *) [[ $size == "${noted[3]}" ]] ;;
     esac
 }
 
-command_here() { echo "$PWD\$ $(quoted "${command[@]}")"; } # lists name pictures by their whole path
-
-is_mark() { # FILE: a mark with all its lines; what a power cut, another version or a hand has left there is none
-    [[ -f $1 && -r $1 ]] && (($(wc -l <"$1") == 4)) && [[ $(sed -n 2p "$1" | tr -d '\0') =~ ^[0-9a-f]{64}(,[0-9a-f]{64})?$ ]]
+# read_mark FILE: sets noted to a mark's lines; false where there is none that is whole, but what a power cut, another
+# version or a hand has left
+read_mark() {
+    [[ -f $1 && -r $1 ]] && mapfile -t noted <"$1" && ((${#noted[@]} == 4)) &&
+        [[ ${noted[1]} =~ ^[0-9a-f]{64}(,[0-9a-f]{64})?$ ]]
 }
+
+command_here() { echo "$PWD\$ $(quoted "${command[@]}")"; } # lists name pictures by their whole path
 
 # size_of PATH: a file's bytes; of a folder, whether there is a file in it, for snapshots go
 size_of() {
@@ -175,12 +179,12 @@ own_identity() { # OUT: a text's is its step's, so that what only the machine ch
 }
 
 identity_of() { # PATH: what a step noted of it or of a folder above it; else what lies there
-    local path=$1 marked
+    local path=$1 marked noted
     [[ ! $path =~ ^[0-9.,]+$ ]] || { echo "$path" && return; } # a value, as MEAN may be
     while :; do
         marked=$W/.steps/$(slug "$path").done
-        if is_mark "$marked"; then
-            sed -n 2p "$marked"
+        if read_mark "$marked"; then
+            echo "${noted[1]}"
             return
         fi
         [[ $path == */?* ]] || break
