@@ -17,6 +17,7 @@ die() { echo "$*" >&2; exit 1; }
 take_work_folder
 set -m # as run_all.sh starts its commands
 "$3" "${@:4}" &
+set +m
 echo held
 wait
 """
@@ -91,7 +92,8 @@ def test_a_stopped_run_is_ended_too_and_has_its_snapshot(tmp_path: Path) -> None
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
     ).stdout.split():
         os.kill(int(pid), signal.SIGSTOP)
-    run_all(tmp_path / "work", "--take-over")
+    taken = run_all(tmp_path / "work", "--take-over")
+    assert "which an earlier stage makes" in taken.stderr
     assert (tmp_path / "snapshot").exists()
     process.wait(5)
 

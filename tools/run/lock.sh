@@ -28,9 +28,9 @@ end_holders() { # as Ctrl-C would, so that Caffe writes its snapshot; who stays 
     # shellcheck disable=SC2086 # numbers
     echo "run_all: asking the run in $W to end: $(in_words $pids)"
     # shellcheck disable=SC2086
+    kill -CONT $pids 2>/dev/null || true # stopped ones (Ctrl-Z) take no other signal
+    # shellcheck disable=SC2086
     kill -INT $pids 2>/dev/null || true
-    # shellcheck disable=SC2086 # a stopped one (Ctrl-Z) takes no other signal
-    kill -CONT $pids 2>/dev/null || true
     while [[ -n $(holders) ]] && ((waited++ < 120)); do
         sleep 1
         # shellcheck disable=SC2046 # numbers; some ignore Ctrl-C, as what a shell starts in the background does
