@@ -1,7 +1,10 @@
 """tools.check_lmdb on databases that Caffe's own convert_imageset makes."""
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -155,3 +158,17 @@ def test_a_folder_that_is_no_database(made, tmp_path, capsys) -> None:
 def test_as_a_program(made) -> None:
     command = [sys.executable, "-m", "tools.check_lmdb", made / "db", made / "list.txt", "--size=64x48"]
     assert subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_caffe_reads_a_database_in_somebody_elses_folder(made: Path) -> None:
+    """Where LMDB can't put its lock."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name) / "db"
+        shutil.copytree(made / "db", folder)
+        (folder / "lock.mdb").unlink(missing_ok=True)
+        folder.chmod(0o555)
+        folder.parent.chmod(0o755)
+        somebody_else = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        subprocess.run([*somebody_else, "compute_image_mean", folder], check=True, capture_output=True)
+        assert not (folder / "lock.mdb").exists()

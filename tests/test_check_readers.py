@@ -468,6 +468,23 @@ def test_a_reader_that_crashes_or_hangs_costs_one_picture(
     assert "seconds over it" in str(script(tmp_path / "hanging", "exec sleep 60").see(tmp_path))
 
 
+def test_caffes_reader_tells_of_every_warning(tmp_path: Path) -> None:
+    """Of harmless ones before others, too, of which libjpeg prints the first alone."""
+    assert CAFFE is not None
+    reader = CaffeReader(CAFFE)
+    at = PHOTO.index(b"\xff\xda") - 5
+    junk = PHOTO[: at + 5] + b"\x7f" + PHOTO[at + 5 : -3000] + PHOTO[-2:]  # before the scan's marker
+    (tmp_path / "a.jpg").write_bytes(junk)
+    seen = reader.see(tmp_path / "a.jpg")
+    assert isinstance(seen, Seen)
+    assert [words.split(":")[0] for words in seen.warnings] == ["Corrupt JPEG data"] * 2
+    assert any("1 extraneous" in words for words in seen.warnings)
+    (tmp_path / "b.jpg").write_bytes(PHOTO)
+    good = reader.see(tmp_path / "b.jpg")
+    reader.close()
+    assert isinstance(good, Seen) and good.warnings == ()
+
+
 def test_without_caffe_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.webp").write_bytes(with_orientation(6, ".webp"))
