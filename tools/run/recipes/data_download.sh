@@ -13,7 +13,9 @@ fi
 if fine_tunes && [[ $TRAINING_SET == sfm120k ]]; then
     step makes "$TRAIN_PICTURES" by python -m data_prep.fetch sfm120k --out "$TRAIN_PICTURES"
 elif fine_tunes; then
-    step makes "$TRAIN_PICTURES" by \
+    links=() # none where the pictures were brought along
+    if [[ -f $LANDMARK_URLS ]]; then links=("$LANDMARK_URLS"); fi
+    step makes "$TRAIN_PICTURES" from "${links[@]}" by \
         python -m data_prep.fetch landmarks --urls "$LANDMARK_URLS" --out "$TRAIN_PICTURES"
 fi
 step makes "$W/inputs.json" from "prototxt/$NETWORK/deploy.prototxt" "$DATABASE" "$GROUND_TRUTH" "$WEIGHTS" "$MEAN" by \

@@ -16,6 +16,8 @@ fi
 step makes "$MAPS" from "$DEPLOY" "${shown_ranks[@]}" "$MEAN" "$DATABASE" by \
     python -m eval.keep_maps --deploy "$DEPLOY" --weights "${shown_weights[@]}" --mean "$MEAN" \
     --images "$DATABASE" --gt "$GROUND_TRUTH" --ranks "${shown_ranks[@]}" --out "$MAPS"
-step makes "$REPORT" from "$RESULTS" "$MAPS" "$profile_file" by \
+shown=("$RESULTS" "$MAPS" "$profile_file")
+if fine_tunes && [[ -f $W/check.csv ]]; then shown+=("$W/check.csv"); fi # a picture more that is bad changes no figure
+step makes "$REPORT" from "${shown[@]}" by \
     python -m eval.report "$W" --images "$DATABASE" --gt "$GROUND_TRUTH" --network "prototxt/$NETWORK" \
     --profile "$profile_file" --out "$REPORT"
