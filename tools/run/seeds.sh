@@ -6,13 +6,28 @@ run_seeds() {
     without_seeds "${typed[@]}"
     for seed in ${seeds//,/ }; do
         ruled "Seed $seed of $seeds"
-        "$run_all" "${words[@]}" --seed "$seed" --work "$(asked_from_here "$W/seed_$seed")" || exit $?
+        handed_on "$run_all" "${words[@]}" --seed "$seed" --work "$(asked_from_here "$W/seed_$seed")" || exit $?
         runs+=("$W/seed_$seed")
     done
     [[ $dry_run == no ]] || return 0
     # shellcheck source=/dev/null
     source "$CAFFE_PREFIX/env.sh"
     pool_seeds
+}
+
+# handed_on COMMAND...: waits for its end; what this run is told to stop by goes on to it, which stops its training
+handed_on() {
+    local child="" status=0
+    trap '[[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM HUP
+    trap : INT # Ctrl-C reaches it too
+    (trap - INT && exec "$@") <&0 & # what is behind & would take no Ctrl-C
+    child=$!
+    while kill -0 "$child" 2>/dev/null; do
+        status=0
+        wait "$child" || status=$?
+    done
+    trap - TERM HUP INT
+    return "$status"
 }
 
 without_seeds() { # WORDS: sets words to those that every run is asked for
