@@ -242,7 +242,8 @@ def run_block(name: str, reader: Reader, numbers: range, place: Path) -> Iterato
         if child == 0:
             os.close(receiving)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
             with os.fdopen(sending, "w") as out:
                 ended = Counter[str]()
                 for number in numbers:
