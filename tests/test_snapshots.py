@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import pytest
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 from google.protobuf.message import Message
 from test_check_training import NET, SOLVER, datum, write_lmdb, write_mean
 
@@ -126,6 +127,40 @@ def test_one_of_another_network_is_passed_over(solver: Solver, capsys: pytest.Ca
     Path("net").write_text(NET.replace("num_output: 3", "num_output: 4"))
     assert newest_whole(solver) is None
     assert capsys.readouterr().err.count("has another shape in it than in the network") == 6
+
+
+def test_one_behind_the_last_iteration_is_passed_over(
+    solver: Solver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a longer training: Caffe would go on from it, do nothing, and write no final model."""
+    solver.max_iter = 25
+    newest = newest_whole(solver)
+    assert newest is not None and newest.iteration == 20
+    assert capsys.readouterr().err.count("training ends before it, at iteration 25") == 4
+    assert [snapshot.iteration for snapshot in prune(solver, 1)] == [10]
+
+
+@pytest.mark.parametrize("kind", ['type: "Adam"', "solver_type: ADADELTA"])
+def test_one_of_another_solver_is_passed_over(
+    solver: Solver, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """Which Caffe would stop at: its histories are as many again."""
+    text_format.Merge(kind, solver)
+    assert newest_whole(solver) is None
+    assert "its state has 2 blobs for 2 of the model" in capsys.readouterr().err
+
+
+def test_one_of_adam_is_whole(binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(binary, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    shutil.rmtree("snapshots")
+    Path("snapshots").mkdir()
+    Path("solver").write_text(
+        Path("solver").read_text().replace("momentum", "momentum2: 0.9 momentum") + ' type: "Adam"'
+    )
+    subprocess.run(["caffe", "train", "-solver", "solver"], check=True, capture_output=True)
+    newest = newest_whole(read_solver(Path("solver")))
+    assert newest is not None and newest.iteration == FINAL
 
 
 def test_names_that_are_none(solver: Solver) -> None:

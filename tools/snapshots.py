@@ -51,11 +51,13 @@ def final_model(solver: Solver) -> Path:
     return Path(f"{solver.snapshot_prefix}_iter_{solver.max_iter}.caffemodel{ending}")
 
 
-def read_whole(snapshot: Snapshot, net: Net, wanted: Shapes | None = None) -> SolverState:
-    """A snapshot's state. Raises ValueError that says why it isn't whole or of this network, or OSError.
+def read_whole(snapshot: Snapshot, solver: Solver, net: Net, wanted: Shapes | None = None) -> SolverState:
+    """A snapshot's state. Raises ValueError that says why it isn't whole or of this training, or OSError.
 
     With `wanted`, the shapes of what the network learns, those in the snapshot are compared with them.
     """
+    if snapshot.iteration > solver.max_iter:
+        raise ValueError(f"training ends before it, at iteration {solver.max_iter}")
     state = read_state(snapshot.state)
     if state.iteration != snapshot.iteration:
         raise ValueError(f"its state is of iteration {state.iteration}")
@@ -70,9 +72,15 @@ def read_whole(snapshot: Snapshot, net: Net, wanted: Shapes | None = None) -> So
         if len(have) != len(shapes) or not all(map(fits, have, shapes)):
             raise ValueError(f"layer {name} has another shape in it than in the network")
     shared = any(param.name for layer in net.layer for param in layer.param)
-    if not state.history or (not shared and len(state.history) % len(learned)):
+    if not state.history or (not shared and len(state.history) != histories(solver) * len(learned)):
         raise ValueError(f"its state has {len(state.history)} blobs for {len(learned)} of the model")
     return state
+
+
+def histories(solver: Solver) -> int:
+    """How many blobs a solver remembers for each that is learned."""
+    kind = solver.SolverType.Name(solver.solver_type) if solver.HasField("solver_type") else solver.type
+    return 2 if kind.lower() in ("adam", "adadelta") else 1
 
 
 def newest_whole(solver: Solver) -> Snapshot | None:
@@ -88,7 +96,7 @@ def newest_whole(solver: Solver) -> Snapshot | None:
     wanted = wanted_shapes(without_data(net))
     for snapshot in there:
         try:
-            state = read_whole(snapshot, net, wanted)
+            state = read_whole(snapshot, solver, net, wanted)
         except (ValueError, OSError) as error:
             print(f"snapshots: passing over {snapshot.state}: {error}", file=sys.stderr)
             continue
@@ -109,7 +117,7 @@ def prune(solver: Solver, keep: int) -> list[Snapshot]:
     while there and len(whole) < keep:
         snapshot = there.pop(0)
         with suppress(ValueError, OSError):
-            read_whole(snapshot, net)
+            read_whole(snapshot, solver, net)
             whole.append(snapshot)
     if there:
         for snapshot in whole:

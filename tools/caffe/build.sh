@@ -71,7 +71,7 @@ cuda_wheels() {
     local wanted=$here/requirements-cuda.txt wheels=$prefix/wheels log=$build/wheels.log free
     cmp -s "$wanted" "$wheels/requirements-cuda.txt" && return
     free=$(df --output=avail -k "$prefix" | tail -n 1)
-    ((free > 6000000)) || die "$prefix has $((free / 1000000)) GB of space left; CUDA's wheels need 6 GB to unpack"
+    ((free > 6000000)) || die "$prefix has $((free / 1000)) MB of space left; CUDA's wheels need 6 GB to unpack"
     echo "build: CUDA's wheels, 1.2 GB"
     rm -rf "$wheels" "$wheels.part"
     if ! "$venv/bin/pip" install --disable-pip-version-check --no-deps --require-hashes --target "$wheels.part" \
