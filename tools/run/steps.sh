@@ -128,12 +128,13 @@ set_aside() { # PATH: below W, for what lies outside is the user's
 }
 
 finish_step() {
-    local out
+    local out disks=("$W")
     for out in "${outs[@]}"; do
         [[ -e $out ]] || { say "run_all: the command ended well, but has not made $out" >&2; failed 0; }
     done
     in_place note_what_ran
-    in_place sync -f "$W" "${outs[@]}" # before marks
+    for out in "${outs[@]}"; do [[ $out == "$W"/* && ! -L $out ]] || disks+=("$out"); done
+    in_place sync -f "${disks[@]}" # before marks
     for out in "${outs[@]:1}" "${outs[0]}"; do
         in_place whole_mark "$W/.steps/$(slug "$out").done" "$id" "$(own_identity "$out")" "$(command_here)" "$(size_of "$out")"
     done
