@@ -12,7 +12,7 @@ from typing import Any
 from data_prep.download.archive import unpack
 from data_prep.download.lock import held
 from data_prep.download.transfer import NO_CHECKSUM, File, Patience, check_room, download, say, size_of
-from tools.program import PART, folder_beside, sha256_of
+from tools.program import PART, folder_beside, sha256_of, shown
 
 SOURCES = Path(__file__).parent / "sources.toml"
 MOST_TIMES = 10
@@ -76,7 +76,7 @@ def read_thing(path: Path, name: str) -> Thing:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from error
+        raise ValueError(f"{path} is no TOML: {shown(str(error), 200)}") from error
     if name not in table:
         raise ValueError(f"{path} lacks {name!r}")
     entry = _checked(path, name, table[name], _THING, ("what", "page", "files"))
@@ -99,9 +99,9 @@ def _checked(
         raise ValueError(f"{path}: {what} lacks {missing[0]!r}")
     for key, value in entry.items():
         if key not in keys:
-            raise ValueError(f"{path}: {what} has {key!r}, not like the ones in {SOURCES.name}")
+            raise ValueError(f"{path}: {what} has {shown(repr(key))}, not like the ones in {SOURCES.name}")
         if not keys[key](value):
-            raise ValueError(f"{path}: {what} has a {key!r} that is not like the ones in {SOURCES.name}")
+            raise ValueError(f"{path}: {what} has a {shown(repr(key))} that is not like the ones in {SOURCES.name}")
     return dict(entry)
 
 
