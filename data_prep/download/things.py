@@ -101,7 +101,7 @@ def _checked(
         if key not in keys:
             raise ValueError(f"{path}: {what} has {shown(repr(key))}, not like the ones in {SOURCES.name}")
         if not keys[key](value):
-            raise ValueError(f"{path}: {what} has a {shown(repr(key))} that is not like the ones in {SOURCES.name}")
+            raise ValueError(f"{path}: {what} has a {key!r} that is not like the ones in {SOURCES.name}")
     return dict(entry)
 
 
