@@ -160,3 +160,10 @@ def test_any_bytes_give_data_or_a_sentence(path: Path, data: st.DataObject) -> N
         read(path, bytes(content))
     except ValueError as error:
         assert str(path) in str(error)
+
+
+def test_what_it_quotes_is_short(path: Path) -> None:
+    """A float of five thousand characters, as changed files have them."""
+    with pytest.raises(ValueError, match="no pickle, or a damaged one") as refused:
+        read(path, b"F" + b"2[" * 2500 + b"\n.")
+    assert len(str(refused.value)) < 400

@@ -15,6 +15,8 @@ import numpy as np
 
 from tools.program import one_sentence, shown
 
+MOST_OF_A_REASON = 160
+"""Characters: pickletools quotes what it can't read."""
 _MARK = object()
 _KINDS = "biufcSU"
 """NumPy's kinds of plain values: bool, int, unsigned, float, complex, bytes and str."""
@@ -72,7 +74,9 @@ def read_plain_pickle(path: Path) -> Any:
         ) from None
     except Exception as error:
         # pickletools raises whatever its small readers stumble over
-        raise ValueError(f"{path} is no pickle, or a damaged one ({one_sentence(error)})") from None
+        why = one_sentence(error)
+        why = why if len(why) <= MOST_OF_A_REASON else f"{why[:MOST_OF_A_REASON]} ..."
+        raise ValueError(f"{path} is no pickle, or a damaged one ({why})") from None
 
 
 class _NotPlainError(Exception):
