@@ -495,9 +495,9 @@ def test_weights_that_later_layers_lack_do_not_matter(work, features) -> None:
         ({"deploy": "none"}, "No such file or directory: none"),
         ({"images": "none"}, "Not a folder: none"),
         ({"images": ROOT / "prototxt"}, f"{ROOT}/prototxt holds no pictures .*"),
-        ({"gt": "none"}, "none is not a folder with ground truth"),
-        ({"mean": "1,2"}, "1,2 is not a mean B,G,R of three finite numbers"),
-        ({"mean": "1,2,nan"}, "1,2,nan is not a mean B,G,R of three finite numbers"),
+        ({"gt": "none"}, "none is not a folder with ground truth, nor a file of a revisited one"),
+        ({"mean": "1,2"}, "1,2 is not a mean B,G,R of three grey levels, 0 to 255"),
+        ({"mean": "1,2,nan"}, "1,2,nan is not a mean B,G,R of three grey levels, 0 to 255"),
         ({"mean": "none"}, "No such file or directory: none"),
         ({"mean": __file__}, f"{__file__} is not a file of compute_image_mean's, or not a whole one"),
         ({"weights": __file__}, "Caffe stopped: Check failed: .*"),
@@ -539,7 +539,7 @@ def test_the_mean_of_a_binaryproto_is_averaged_over_its_pixels(tmp_path) -> None
         (tmp_path / "mean.binaryproto").write_bytes(blob.SerializeToString())
         mean = read_mean(str(tmp_path / "mean.binaryproto"))
         np.testing.assert_allclose(mean, [values[i].mean() for i in range(3)], rtol=1e-6)
-    assert read_mean("1,2.5,-3") == (1, 2.5, -3)
+    assert read_mean("1,2.5,255") == (1, 2.5, 255)
 
 
 def test_grey_pictures_have_three_channels(tmp_path) -> None:
