@@ -62,5 +62,5 @@ def test_every_seed_has_its_run(at_work: subprocess.Popen[str], tmp_path: Path) 
     (tmp_path / "end").touch()
     assert at_work.wait(20) == 0
     assert (tmp_path / "asked").read_text().splitlines() == [
-        f"--profile demo --seed {seed} --work {tmp_path}/work/seed_{seed}" for seed in (1, 2)
+        f"--profile demo --seed {seed} --work {tmp_path / 'work' / f'seed_{seed}'}" for seed in (1, 2)
     ]

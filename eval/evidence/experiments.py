@@ -303,48 +303,39 @@ def in_place_is_relu(measured: Measured) -> Finding:
     )
 
 
-def _tuned(measured: Measured, layers: Sequence[str]) -> Finding:
-    before, after = (
-        {layer: measured.row(model, layer, ARTICLE_LABEL) for layer in layers}
-        for model in ("pretrained", "finetuned")
-    )
-    pairs = {f"{layer} fine-tuned": after[layer].over(before[layer]) for layer in layers}
+def _tuned(what: str, names: Sequence[str], row: Callable[[str, str], Scored]) -> Finding:
+    """Figures before and after fine-tuning; `row` has a model's of a name."""
+    before, after = ({name: row(model, name) for name in names} for model in ("pretrained", "finetuned"))
+    pairs = {f"{name} fine-tuned": after[name].over(before[name]) for name in names}
     parts, holds = compared(pairs, is_above)
     return Finding(
-        f"mAP at {ARTICLE_LABEL} dimensions before and after fine-tuning",
-        "; ".join(f"{layer} {percent(before[layer].map)} to {percent(after[layer].map)}" for layer in layers),
+        f"mAP at {what}, before and after fine-tuning",
+        "; ".join(f"{name} {percent(before[name].map)} to {percent(after[name].map)}" for name in names),
         holds,
-        {layer: [before[layer].map, after[layer].map] for layer in layers},
+        {name: [before[name].map, after[name].map] for name in names},
         parts,
     )
+
+
+def _tuned_layers(measured: Measured, layers: Sequence[str]) -> Finding:
+    what = f"{ARTICLE_LABEL} dimensions"
+    return _tuned(what, layers, lambda model, layer: measured.row(model, layer, ARTICLE_LABEL))
 
 
 def finetuning_helps(measured: Measured) -> Finding:
     """At the layer that the article measures."""
-    return _tuned(measured, ["fc6"])
+    return _tuned_layers(measured, ["fc6"])
 
 
 def finetuning_helps_everywhere(measured: Measured) -> Finding:
     """At all four."""
-    return _tuned(measured, FC_LAYERS)
+    return _tuned_layers(measured, FC_LAYERS)
 
 
 def finetuning_helps_maps(measured: Measured) -> Finding:
     """At the map whose poolings are compared, of pictures at full resolution."""
-    before, after = (
-        {pooling: measured.pooled(f"{model}_maps", pooling) for pooling in TUNED}
-        for model in ("pretrained", "finetuned")
-    )
-    parts, holds = compared(
-        {f"{name} fine-tuned": after[name].over(before[name]) for name in TUNED}, is_above
-    )
-    return Finding(
-        f"mAP at {measured.label} dimensions of {measured.layer}'s poolings at full size, before and after",
-        "; ".join(f"{name} {percent(before[name].map)} to {percent(after[name].map)}" for name in TUNED),
-        holds,
-        {name: [before[name].map, after[name].map] for name in TUNED},
-        parts,
-    )
+    what = f"{measured.label} dimensions of {measured.layer}'s poolings at full size"
+    return _tuned(what, TUNED, lambda model, pooling: measured.pooled(f"{model}_maps", pooling))
 
 
 def all_layers_beat_the_last(measured: Measured) -> Finding:

@@ -127,4 +127,7 @@ check_downloads() {
         problem "TRAIN_PICTURES: there are no class folders at $TRAIN_PICTURES, and no list of addresses at" \
             "$LANDMARK_URLS; Table 1 works without (--table 1)"
     fi
+    if is_revisited && [[ ! -f $GROUND_TRUTH && $GROUND_TRUTH != *roxford5k* ]]; then
+        problem "GROUND_TRUTH: there is no file $GROUND_TRUTH, and Oxford's gnd_roxford5k.pkl is what is downloaded"
+    fi
 }
