@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2046,SC2034,SC2154,SC2155 # what is set here is run_all.sh's
+# shellcheck shell=bash disable=SC2046,SC2034,SC2086,SC2154,SC2155 # what is set here is run_all.sh's
 # Everything before run_all.sh's first stage: options, profile, checks, the work folder, Caffe and its GPUs.
 invoked_from=$PWD
 run_all=$(realpath -- "$0")
@@ -66,12 +66,11 @@ other_trainings() {
 # other_scores: recipes of what Tables 1 and 2 show beside the article's way
 other_scores() {
     [[ $AS_PUBLISHED == no ]] || echo as_published
-    ! whitens_elsewhere || echo whitened_elsewhere
+    ! whitens_elsewhere $DIMS || echo whitened_elsewhere
 }
 
-# shellcheck disable=SC2086 # a list of words
-# whitens_elsewhere: whether there are other photographs than the searched ones to fit a whitening on
-whitens_elsewhere() { [[ $LEARN_FROM != "$DATABASE" && -n $(with_pca $DIMS) ]]; }
+# whitens_elsewhere DIM...: whether there are other photographs than the searched ones, and something to fit on them
+whitens_elsewhere() { [[ $LEARN_FROM != "$DATABASE" && -n $(with_pca "$@") ]]; }
 
 with_pca() { local one; for one in "$@"; do [[ $one == none ]] || echo "$one"; done; } # DIM...
 

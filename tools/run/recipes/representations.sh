@@ -59,7 +59,7 @@ score pretrained_maps pretrained_maps
 score pretrained_square pretrained_square
 if fine_tunes; then score finetuned_maps finetuned_maps; fi
 
-if whitens_elsewhere; then # as papers do: fitted on other photographs
+if whitens_elsewhere $MAP_DIMS; then # as papers do: fitted on other photographs
     step makes "$LEARNT/poolings.h5" from "$DEPLOY" "$WEIGHTS" "$MEAN" "$LEARN_FROM" "$LEARNT/rmac.npz" by \
         python -m eval.extract --deploy "$DEPLOY" --weights "$WEIGHTS" --model pretrained --mean "$MEAN" \
         --images "$LEARN_FROM" --sample "$WHITEN_SAMPLE" --layers $MAP_LAYERS --pool "$POOLINGS" \

@@ -1,8 +1,8 @@
-# shellcheck shell=bash disable=SC2153,SC2154 # settings and names are run_all.sh's
+# shellcheck shell=bash disable=SC2086,SC2153,SC2154 # settings and names are run_all.sh's
 # Our figures beside the article's, and its claims.
 shown=() beside=()
 if [[ $AS_PUBLISHED == yes ]]; then shown=(--as-published "$RANKS") beside=("$RANKS"); fi
-if whitens_elsewhere; then
+if whitens_elsewhere $DIMS; then
     shown+=(--elsewhere "$RANKS")
     for model in $MODELS; do beside+=("$RANKS/${model}_elsewhere"); done
 fi
@@ -21,7 +21,7 @@ if compares_representations; then
     compared=()
     for ranks in pretrained_fc pretrained_mop pretrained_square pretrained_maps; do compared+=("$RANKS/$ranks/scores.json"); done
     if fine_tunes; then compared+=("$RANKS/finetuned_maps/scores.json"); fi
-    if whitens_elsewhere; then compared+=("$RANKS/pretrained_maps_elsewhere/scores.json"); fi
+    if whitens_elsewhere $MAP_DIMS; then compared+=("$RANKS/pretrained_maps_elsewhere/scores.json"); fi
     step makes "$RESULTS/table3.json" "$RESULTS/table3.md" from "${compared[@]}" by \
         python -m eval.tables --table 3 --scores "${compared[@]}" --out "$RESULTS" --data-note "$DATA_NOTE"
     step makes "$RESULTS/claims.json" "$RESULTS/claims.csv" "$RESULTS/claims.md" from "$FEATURES" "$RANKS" by \
