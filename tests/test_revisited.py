@@ -67,6 +67,7 @@ def entry(**more: Any) -> dict[str, Any]:
         (gnd(imlist=["a", "b", "c", "d", "a"]), "has a twice"),
         (gnd(imlist=["a", "b", "c", "d", 5]), "imlist is not a list of names"),
         (gnd(qimlist=["q1", "x/../y"]), "no picture can have"),
+        (gnd(qimlist=["q1", "x\ny"]), "no picture can have"),
         (gnd(qimlist=["q1", "e"]), "e is a query's picture and searched too"),
         (gnd(gnd=[entry(), {"bbx": [0, 0, 1, 1], "easy": []}]), "q1 lacks hard, junk"),
         (gnd(gnd=[entry(), entry(easy=[5])]), "place 5 of imlist, which has 5"),
@@ -199,6 +200,18 @@ def test_scored_by_every_protocol(scene: Scene, tmp_path: Path) -> None:  # noqa
         ["compute_ap", judged / "hard" / scene.queries[0], lists], capture_output=True, text=True, check=True
     )
     assert float(said.stdout) == rows[0]["protocols"]["hard"]["ap"][scene.queries[0]]
+
+
+def test_a_blank_of_another_script_is_part_of_a_name(scene: Scene, tmp_path: Path) -> None:  # noqa: F811
+    """U+2028 ends a line for some readers, and U+3000 is a blank for some: in a file's name they are letters."""
+    as_revisited(scene, tmp_path / "gnd.pkl")
+    plain = scene.rows("--dims", "none", "--layers", "fc6")[0]["protocols"]
+    content = pickle.loads((tmp_path / "gnd.pkl").read_bytes())
+    content["imlist"] = [name.replace("_", "\u2028", 1).replace("-", "\u3000") for name in content["imlist"]]
+    write(tmp_path / "gnd.pkl", content)
+    scene.names = [name.replace("_", "\u2028", 1).replace("-", "\u3000") for name in scene.names]
+    assert any("\u2028" in name for name in scene.names)
+    assert scene.rows("--dims", "none", "--layers", "fc6")[0]["protocols"] == plain
 
 
 def test_among_distractors_as_in_one_ranking(scene: Scene, tmp_path: Path) -> None:  # noqa: F811

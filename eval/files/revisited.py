@@ -19,6 +19,8 @@ from tools.files.plain_pickle import read_plain_pickle
 from tools.program import LONGEST_NAME
 
 KINDS = ("easy", "hard", "junk")
+NO_NAME = set("/\0\n\r")
+"""Characters of no name here: they end folders' names, or lines of a ranked list."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _names(path: Path, found: Any, key: str) -> tuple[str, ...]:
     names = found.tolist() if isinstance(found, np.ndarray) else found
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{path}: {key} is not a list of names")
-    if any(not name.isprintable() or "/" in name or len(name) > LONGEST_NAME for name in names):
+    if any(set(name) & NO_NAME or len(name) > LONGEST_NAME for name in names):
         raise ValueError(f"{path}: {key} has a name that no picture can have")
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: {key} has {next(n for n in names if names.count(n) > 1)} twice")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.files.ground_truth import GroundTruth, is_revisited
+from eval.files.ground_truth import GroundTruth, is_revisited, read_lines
 from eval.rank.compute_ap import average_precisions, find_compute_ap
 from eval.rank.protocols import FIRST, PROTOCOLS, Protocol, judged_places, precision_at
 
@@ -45,7 +45,7 @@ class Judge:
             ap = self._average_precisions(self._ground_truth, ranked)
             return {"map": mean(ap.values()), "ap": ap}
         places = {
-            query: {name: place for place, name in enumerate(path.read_text("utf-8").splitlines(), 1)}
+            query: {name: place for place, name in enumerate(read_lines(path), 1)}
             for query, path in ranked.items()
         }
 

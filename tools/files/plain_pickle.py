@@ -15,8 +15,6 @@ import numpy as np
 
 from tools.program import one_sentence, shown
 
-MOST_OF_A_REASON = 160
-"""Characters: pickletools quotes what it can't read."""
 _MARK = object()
 _KINDS = "biufcSU"
 """NumPy's kinds of plain values: bool, int, unsigned, float, complex, bytes and str."""
@@ -74,8 +72,7 @@ def read_plain_pickle(path: Path) -> Any:
         ) from None
     except Exception as error:
         # pickletools raises whatever its small readers stumble over
-        why = one_sentence(error)
-        why = why if len(why) <= MOST_OF_A_REASON else f"{why[:MOST_OF_A_REASON]} ..."
+        why = shown(one_sentence(error), 160)  # pickletools quotes what it can't read
         raise ValueError(f"{path} is no pickle, or a damaged one ({why})") from None
 
 
