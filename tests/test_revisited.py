@@ -203,7 +203,7 @@ def test_scored_by_every_protocol(scene: Scene, tmp_path: Path) -> None:  # noqa
 
 
 def test_a_blank_of_another_script_is_part_of_a_name(scene: Scene, tmp_path: Path) -> None:  # noqa: F811
-    """U+2028 ends a line for some readers, and U+3000 is a blank for some: in a file's name they are letters."""
+    """U+2028 ends a line for some readers, U+3000 is a blank for some: in a name they are letters."""
     as_revisited(scene, tmp_path / "gnd.pkl")
     plain = scene.rows("--dims", "none", "--layers", "fc6")[0]["protocols"]
     content = pickle.loads((tmp_path / "gnd.pkl").read_bytes())
