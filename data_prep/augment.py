@@ -124,6 +124,14 @@ def make_copy(task: tuple[Path, str, int], seed: int, engine: Engine) -> None:
         part.write_bytes(data.data)
 
 
+def refuse_crash(task: tuple[Path, str, int]) -> None:
+    """Raise ValueError for a task at which its process has died."""
+    folder, original, _ = task
+    raise ValueError(
+        f"{folder / original} crashes its decoder or takes all memory: run data_prep.check_images first"
+    )
+
+
 def augment(
     folder: Path, num_wanted: int, seed: int, engine: Engine, jobs: int, executor: Executor | None = None
 ) -> tuple[int, int]:
@@ -147,7 +155,9 @@ def augment(
             yield from ((class_folder, original, number) for original, number in plan.to_make)
 
     make = partial(make_copy, seed=seed, engine=engine)
-    copies = map_ordered(make, tasks(), jobs=jobs, what="augmenting", total=made, executor=executor)
+    copies = map_ordered(
+        make, tasks(), jobs=jobs, what="augmenting", total=made, executor=executor, died=refuse_crash
+    )
     with closing(copies):
         for _ in copies:
             pass

@@ -171,7 +171,8 @@ def read_classes(source: Path, jobs: int) -> list[Class]:
     folders = class_folders(source)
     names = {folder: pictures_in(folder) for folder in folders}
     files = [str(folder / name) for folder in folders for name in names[folder]]
-    good = {str(one.path): one for one in map_ordered(photograph_at, files, jobs=jobs, what="reading") if one}
+    looks = map_ordered(photograph_at, files, jobs=jobs, what="reading", died=lambda _: None)
+    good = {str(one.path): one for one in looks if one}
     return [
         Class(
             folder.name,

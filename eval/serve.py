@@ -73,6 +73,7 @@ def serve(settings: Settings) -> int:
             stack.callback(index.close)
             indexes.append(index)
         views = Views()
+        stack.callback(views.close)
         site = Site(indexes, settings.images, settings.gt, Uploads(folder, views), views)
         server = _listen(make_app(site, [*LOOPBACK] if settings.host in LOOPBACK else None), settings)
         for index in indexes:

@@ -35,7 +35,6 @@ from data_prep.download import things
 from data_prep.download.archive import unpack
 from data_prep.download.picture_list import read_links
 from data_prep.download.sfm120k import read_table
-from eval.files import features
 from eval.files.ground_truth import read_ground_truth
 from eval.files.npz import read_npy
 from eval.files.revisited import read_revisited
@@ -44,6 +43,7 @@ from eval.represent import mop
 from eval.represent.region_whitening import RegionWhitening
 from eval.results.pooled import read_figures
 from eval.search.index_file import read_contents
+from tools.files import hdf5
 from tools.files.caffemodel import stored_shapes
 from tools.files.class_names import read_class_names
 from tools.files.csv_rows import read_csv
@@ -187,6 +187,8 @@ def readers() -> dict[str, Reader]:
     return {
         "caffemodel": Reader(stored_shapes, [caffe_files.model_file()]),
         "solverstate": Reader(read_state, [caffe_files.state_file()]),
+        "caffemodel in hdf5": Reader(stored_shapes, [caffe_files.HDF5_FILES[0]], "file.h5"),
+        "solverstate in hdf5": Reader(read_state, [caffe_files.HDF5_FILES[1]], "file.h5"),
         "mean": Reader(read_mean_image, [caffe_files.mean_file()]),
         "lmdb": Reader(caffe_files.read_database, [caffe_files.lmdb_file()], "data.mdb"),
         "net": Reader(caffe_files.read_net_text, [net, b'name: "a"  # \xc4\xe3\n' + net]),
@@ -212,7 +214,16 @@ def readers() -> dict[str, Reader]:
     }
 
 
-SHARES = {"features": 0.01, "index": 0.01, "sources": 0.3, "npz of MOP-CNN": 0.3, "lmdb": 0.6, "archive": 0.6}
+SHARES = {
+    "features": 0.01,
+    "index": 0.01,
+    "caffemodel in hdf5": 0.01,
+    "solverstate in hdf5": 0.01,
+    "sources": 0.3,
+    "npz of MOP-CNN": 0.3,
+    "lmdb": 0.6,
+    "archive": 0.6,
+}
 """Of a reader's equal part, where a case takes long."""
 
 
@@ -278,7 +289,7 @@ def main() -> int:
     parser.add_argument("--reader", help="this one alone")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     given = parser.parse_args()
-    features.PROBE_SECONDS = 5
+    hdf5.PROBE_SECONDS = 5
     every = readers()
     chosen = {given.reader: every[given.reader]} if given.reader else every
     part = given.cases / sum(SHARES.get(name, 1.0) for name in chosen)

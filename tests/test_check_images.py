@@ -488,38 +488,3 @@ def test_a_second_beginning_sets_nothing_aside_twice(tmp_path: Path) -> None:
     again = run(*words)
     assert (first.returncode, first.stdout) == (again.returncode, again.stdout)
     assert all_files(tmp_path / "aside") == aside and (tmp_path / "photos_check.csv").read_bytes() == report
-
-
-CRASHING = """
-import os, signal
-from PIL import Image
-opened = Image.open
-def open(file, *others, **more):
-    if b"the end" in file.getvalue():
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return opened(file, *others, **more)
-Image.open = open
-"""
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_picture_that_kills_its_decoder_is_one_bad_picture(tmp_path: Path, jobs: int) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(20):
-        (folder / f"{number:02}.jpg").write_bytes(WHOLE + b"the end" * (number in (3, 12)))
-    (tmp_path / "python").mkdir()
-    (tmp_path / "python" / "sitecustomize.py").write_text(CRASHING)
-    search = os.pathsep.join([str(tmp_path / "python"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    aside = ["--quarantine", str(tmp_path / "aside")]
-    done = subprocess.run(
-        [sys.executable, "-m", "data_prep.check_images", str(folder), "--jobs", str(jobs), "--fix", *aside],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": search},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0 and "18 good, 0 fixed, 2 quarantined" in done.stdout, done.stderr
-    assert {path.name for path in (tmp_path / "aside").iterdir()} == {"03.jpg", "12.jpg"}
-    assert done.stdout.count("a decoder crashes on it") == 2

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import caffe
 import lmdb
 import pytest
 from caffe.proto import caffe_pb2
@@ -57,6 +58,29 @@ def state_file() -> bytes:
     state = caffe_pb2.SolverState(iter=50, learned_net="snapshots/s_iter_50.caffemodel", current_step=2)
     state.history.add(shape=caffe_pb2.BlobShape(dim=[4, 5]), data=[0.5] * 20)
     return state.SerializeToString()
+
+
+HDF5_NET = """
+layer { name: "data" type: "DummyData" top: "data" dummy_data_param { shape { dim: 2 dim: 3 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 4 } }
+layer { name: "loss" type: "Reduction" bottom: "fc" top: "loss" loss_weight: 1 }
+"""
+
+
+def hdf5_files() -> tuple[bytes, bytes]:
+    """A model and a solver state as Caffe itself writes them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "net").write_text(HDF5_NET)
+        words = f'net: "{folder}/net" snapshot_prefix: "{folder}/s" snapshot_format: HDF5 solver_mode: CPU'
+        (folder / "solver").write_text(f'{words} base_lr: 0.1 lr_policy: "fixed" momentum: 0.9')
+        solver = caffe.get_solver(str(folder / "solver"))
+        solver.step(1)
+        solver.snapshot()
+        return tuple((folder / f"s_iter_1.{kind}.h5").read_bytes() for kind in ("caffemodel", "solverstate"))
+
+
+HDF5_FILES = hdf5_files()
 
 
 def mean_file() -> bytes:
@@ -122,6 +146,15 @@ def test_a_changed_file(
     read: Callable[[Path], object], data: bytes, at: list[tuple[int, int]], end: int | None
 ) -> None:
     read_or_refused(read, changed(data, at, end))
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["caffemodel", "solverstate"])
+@given(at=changes, end=ends)
+def test_a_changed_file_in_hdf5(which: int, at: list[tuple[int, int]], end: int | None) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tools.files.hdf5.PROBE_SECONDS", 5)  # some changes make HDF5 run for ever
+        data = changed(HDF5_FILES[which], at, end)
+        read_or_refused((stored_shapes, read_state)[which], data, "file.h5")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def changed(data: bytes, at: list[tuple[int, int]], end: int | None) -> bytes:
 
 def refused_or_read(read: Callable[[Path], object], data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        patched.setattr("eval.files.features.PROBE_SECONDS", 5)  # some changes make HDF5 run for ever
+        patched.setattr("tools.files.hdf5.PROBE_SECONDS", 5)  # some changes make HDF5 run for ever
         path = Path(folder) / "file"
         path.write_bytes(data)
         try:

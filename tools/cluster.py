@@ -15,6 +15,7 @@ import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -48,6 +49,10 @@ def version_of_code() -> str:
     return digest.hexdigest()
 
 
+class KilledWorkersError(BrokenProcessPool):
+    """A piece of work has ended as many workers as Dask gives it to."""
+
+
 class ClusterExecutor(LentExecutor):
     """Has work done by the cluster of a Dask client; `workers` is how many there were at first.
 
@@ -62,6 +67,8 @@ class ClusterExecutor(LentExecutor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """As Executor.submit. Relative paths mean on the worker what they mean here."""
+        from distributed import KilledWorker
+
         # Pickled here, so that a worker imports nothing else of ours before its code has been compared.
         call = pickle.dumps((function, args, kwargs))
         theirs = self._client.submit(_run, version_of_code(), self._folder, call, pure=False)
@@ -69,9 +76,12 @@ class ClusterExecutor(LentExecutor):
         ours.add_done_callback(lambda _: theirs.cancel() if ours.cancelled() else None)
 
         async def hand_over() -> None:
-            result, error = None, None
+            result = None
+            error: Exception | None = None
             try:
                 result = await theirs
+            except KilledWorker as raised:
+                error = KilledWorkersError(str(raised))
             except Exception as raised:
                 error = raised
             if not ours.set_running_or_notify_cancel():
@@ -111,7 +121,7 @@ def executor_at(address: str, files: Sequence[Path]) -> Iterator[ClusterExecutor
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
     try:
-        from distributed import Client, KilledWorker
+        from distributed import Client
         from distributed.comm.core import CommClosedError, connect
     except ImportError:
         raise ValueError("--scheduler needs Dask: pip install distributed") from None
@@ -132,7 +142,7 @@ def _connected(address: str) -> Iterator[Any]:
         raise OSError(f"no Dask scheduler answers at {address}") from error
     try:
         yield client
-    except KilledWorker as error:
+    except KilledWorkersError as error:
         raise OSError(f"{address}: too many workers died at one piece of work (out of memory?)") from error
     except (CancelledError, CommClosedError) as error:
         raise OSError(f"{address}: the scheduler was stopped or restarted") from error

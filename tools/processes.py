@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from tools.program import Progress, positive_int
@@ -30,6 +31,10 @@ LONGEST_CHUNK = 256
 CHUNK_SECONDS = 0.1
 CLUSTER = "DASK_SCHEDULER_ADDRESS"
 """The environment's name for a cluster's address: Dask's own."""
+
+
+class CrashError(Exception):
+    """A call has ended its process."""
 
 
 class LentExecutor(Executor):
@@ -95,7 +100,8 @@ def map_ordered(
 
     `what` names the work where progress is shown; `total` is how many items there are, where `items` has no
     len(). `executor` takes the place of the pool of processes; jobs then says how much to have under way.
-    `died` gives, in this process, the result of an item at which a process of the pool dies, twice.
+    `died` gives, in this process, the result of an item at which a process of the pool dies, and then one of
+    this machine.
     An exception of `function` comes out here; closing the generator or Ctrl-C drops what has not begun and,
     of an own pool, waits for the chunks under way (about 0.1 s each, or one item's time). Raises OSError when
     one of its processes dies, but with `died`.
@@ -129,7 +135,7 @@ def _map_in_processes(
                 yield from _map_in_pool(function, items, jobs, executor, under_way)
                 return
             except BrokenProcessPool:
-                if died is None or executor is not None:
+                if died is None:
                     raise
             yield from _one_by_one(function, [item for chunk, _ in under_way for item in chunk], died)
             under_way.clear()
@@ -216,6 +222,45 @@ def spawned_pool(
     """
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(jobs, context, _start, (initializer, arguments))
+
+
+class CrashProof:
+    """Calls in processes of their own, `processes` at a time, from any thread: one that crashes is an error.
+
+    The processes start at once and stay, and one that is lost is replaced.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        self._all = [self._started() for _ in range(processes)]
+        for pool in self._all:
+            self._free.put(pool)
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """function(*arguments), both picklable; waits for a free process. Raises CrashError, or function's
+        error."""
+        pool = self._free.get()
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            self._all.remove(pool)
+            pool = self._started()
+            self._all.append(pool)
+            raise CrashError(f"{function.__name__} has ended its process") from error
+        finally:
+            self._free.put(pool)
+
+    def close(self) -> None:
+        """End the processes, when what is under way is done."""
+        for pool in self._all:
+            pool.shutdown(cancel_futures=True)
+
+    @staticmethod
+    def _started() -> ProcessPoolExecutor:
+        pool = spawned_pool(1)
+        with sigint_held_back():
+            pool.submit(int)
+        return pool
 
 
 def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

@@ -13,28 +13,22 @@ where it wasn't: such a file is incomplete. Files of others need no more than th
 """
 
 import json
-import os
-import select
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py._hl.base import phil
 from numpy.typing import NDArray
 
 from eval.files.ground_truth import BLANKS
+from tools.files.hdf5 import nodes, refuse_damaged
 from tools.files.pointers import refuse_pointer
 
 STAMPS = "stamps"
-PROBE_SECONDS = 60
-"""A features file of a million pictures is looked through in a few."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +45,7 @@ def open_features(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise ValueError(f"there is no features file {path}")
     refuse_pointer(path)
-    stat = path.stat()
-    if said := _probe(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)):
-        raise ValueError(f"{path} can't be read as HDF5: {said}")
+    refuse_damaged(path)
     with h5py.File(path, "r") as features:
         stamps = features.get(STAMPS)
         marked = isinstance(stamps, h5py.Group) and all(
@@ -63,68 +55,6 @@ def open_features(path: Path) -> Iterator[h5py.File]:
         if not features.attrs.get("complete", True) or (stamps is not None and not marked):
             raise ValueError(f"{path} is incomplete: run eval.extract again, it goes on where it stopped")
         yield features
-
-
-@cache
-def _probe(path: Path, _: tuple[int, ...]) -> str:
-    """Look through the file's structure in a process of its own; what is wrong with it, or nothing.
-
-    HDF5 ends the process, or never comes back, on some damaged files. Once for each state of a file.
-    """
-    reader, writer = os.pipe()
-    with phil:  # h5py's lock: nobody else holds it in the child
-        child = os.fork()
-    if child == 0:
-        _look_through(path, writer)
-    os.close(writer)
-    said = b""
-    try:
-        while select.select([reader], [], [], PROBE_SECONDS)[0]:
-            piece = os.read(reader, 1 << 16)
-            if not piece:
-                break
-            said += piece
-    finally:
-        os.close(reader)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    return "" if said == WHOLE else " ".join(said.decode(errors="replace").split()) or "it is damaged"
-
-
-WHOLE = b"\0"
-
-
-def _look_through(path: Path, writer: int) -> None:
-    """In the child: read all but the values, and those too where HDF5 must unpack them; then end."""
-    said = WHOLE
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        size = path.stat().st_size
-        with h5py.File(path, "r") as features:
-            list(features.attrs.items())
-            for dataset in _datasets(features):
-                if dataset.external or dataset.is_virtual:
-                    raise ValueError(f"{dataset.name} is kept in other files")
-                held = dataset.nbytes if dataset.chunks is None else dataset.size
-                if (held or 0) > size and not (dataset.chunks and dataset.dtype.kind in "fiu"):
-                    raise ValueError(f"{dataset.name} claims to hold more than the file does")
-                if dataset.dtype.kind == "O" or dataset.name.endswith("/names"):
-                    dataset[()]
-                elif dataset.chunks is not None:
-                    for chunk in dataset.iter_chunks():
-                        dataset[chunk]
-    except BaseException as error:  # h5py has every type of error for a damaged file
-        said = str(error).encode(errors="replace") or type(error).__name__.encode()
-    os.write(writer, said)
-    os._exit(0)
-
-
-def _datasets(group: h5py.Group) -> list[h5py.Dataset]:
-    found: list[h5py.Dataset] = []
-    group.visititems(lambda _, node: found.append(node) if isinstance(node, h5py.Dataset) else None)
-    return found
 
 
 def text_attribute(features: h5py.File, name: str) -> str:
@@ -175,7 +105,7 @@ def layers_of(features: h5py.File, group: str) -> list[str]:
     held = features.get(group)
     if not isinstance(held, h5py.Group):
         return []
-    found = [str(dataset.name).removeprefix(f"/{group}/") for dataset in _datasets(held)]
+    found = [str(dataset.name).removeprefix(f"/{group}/") for dataset in nodes(held, h5py.Dataset)]
     return sorted(name for name in found if name != "names")
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from eval.forward.network import Extractor, Network
-from eval.forward.photographs import Picture
-from tools.processes import core_count, sigint_held_back, spawned_pool
+from eval.forward.photographs import Picture, read_part
+from tools.processes import core_count, map_ordered, sigint_held_back, spawned_pool
 from tools.program import StopError
 
 ENGINE = "CAFFE_CPU_ENGINE"
@@ -158,7 +158,7 @@ def computed(
 ) -> Iterator[tuple[Batch, Result]]:
     """Yield each batch with function's features of it as they come, at most `ahead` under way in the pool.
 
-    Raises function's errors.
+    Raises function's errors, and LostProcessError, with its name, for a picture that crashes its decoder.
     """
     batches = iter(batches)
     under_way: dict[Future[Result], Batch] = {}
@@ -172,4 +172,23 @@ def computed(
         done = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED).done
         # errors last: what was computed beside them is kept; the first picture's is told
         for future in sorted(done, key=lambda one: (one.exception() is not None, under_way[one].start)):
+            if isinstance(future.exception(), BrokenProcessPool | LostProcessError):
+                StopError.check()  # a signal to all processes at once has ended the workers first
+                _refuse_crashing([one for batch in under_way.values() for one in batch.pictures])
             yield under_way.pop(future), future.result()
+
+
+def _refuse_crashing(pictures: Sequence[Picture]) -> None:
+    """Raise LostProcessError for the first picture that ends a process which does no more than decode it."""
+    decoded = map_ordered(_decodes, pictures, jobs=1, what="looking for the picture", died=lambda _: False)
+    for picture, good in zip(pictures, decoded, strict=True):
+        if not good:
+            raise LostProcessError(
+                f"{picture.path} crashes its decoder: take it out (data_prep.check_images finds such)"
+            )
+
+
+def _decodes(picture: Picture) -> bool:
+    with suppress(ValueError, OSError):
+        read_part(picture)
+    return True

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import h5py
-
+from eval.files.features import open_features
 from eval.report.run_folder import Run
 from eval.results.article import MODELS
 from eval.results.words import Text, text
@@ -79,7 +78,7 @@ def _plain(value: object) -> str:
 
 def _attributes(run: Run, model: str) -> dict[str, str]:
     path = run.work / "features" / f"{model}.h5"
-    with suppress(OSError), h5py.File(path) as file:
+    with suppress(OSError, ValueError), open_features(path) as file:
         return {name: str(value) for name, value in file.attrs.items()}
     return {}
 

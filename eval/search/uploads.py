@@ -32,8 +32,7 @@ class Uploads:
 
     def add(self, content: bytes) -> tuple[str, View]:
         """Keep a photograph. Raises ValueError, in a sentence for the page, for what is no picture."""
-        with self._views.decoding:
-            check_picture(content)
+        self._views.decode(check_picture, content)
         key = hashlib.sha256(content).hexdigest()[:32]
         path = self._folder / key
         with self._lock:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from eval.forward.photographs import Picture, read_part
 from tools.files.pixels import decoded
-from tools.processes import core_count
+from tools.processes import CrashError, CrashProof, core_count
 
 VIEW_SIDE = 1280
 THUMBNAIL_SIDE = 240
@@ -30,7 +30,8 @@ REDUCTIONS = (
 )
 Box = tuple[float, float, float, float]
 Key = tuple[str, int]
-Kept = TypeVar("Kept")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class View:
 
 class Views:
     """Makes views and keeps the newest. Any thread may use it; no more pictures than cores are decoded at
-    once."""
+    once, in processes of their own, as a decoder may crash."""
 
     def __init__(self) -> None:
-        self.decoding = threading.BoundedSemaphore(core_count())
+        self._decoders = CrashProof(core_count())
         self._lock = threading.Lock()
         self._views: OrderedDict[Key, View] = OrderedDict()
         self._thumbnails: OrderedDict[Key, bytes] = OrderedDict()
@@ -61,16 +62,26 @@ class Views:
         ValueError."""
         return self._kept(self._thumbnails, KEPT_THUMBNAILS, Picture(str(path), box), _thumbnail)
 
+    def decode(self, function: Callable[[Given], Made], given: Given) -> Made:
+        """function(given), which decodes. Raises what it raises, and ValueError where a decoder crashes."""
+        try:
+            return self._decoders.call(function, given)
+        except CrashError:
+            raise ValueError("The picture crashes its decoder.") from None
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        self._decoders.close()
+
     def _kept(
-        self, kept: OrderedDict[Key, Kept], most: int, picture: Picture, make: Callable[[Picture], Kept]
-    ) -> Kept:
+        self, kept: OrderedDict[Key, Made], most: int, picture: Picture, make: Callable[[Picture], Made]
+    ) -> Made:
         key = picture.path, picture.stamp()
         with self._lock:
             if key in kept:
                 kept.move_to_end(key)
                 return kept[key]
-        with self.decoding:
-            made = make(picture)
+        made = self.decode(make, picture)
         with self._lock:
             kept[key] = made
             while len(kept) > most:

@@ -6,6 +6,7 @@ from typing import Any
 
 import h5py
 
+from tools.files.hdf5 import refuse_damaged
 from tools.files.prototxt import caffe_messages, read_message
 
 Shape = tuple[int, ...]
@@ -63,6 +64,7 @@ def _count(shape: Shape) -> int:
 
 
 def _hdf5_shapes(path: Path) -> Shapes:
+    refuse_damaged(path)
     try:
         with h5py.File(path, "r") as file:
             return {

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tools.files.hdf5 import refuse_damaged
 from tools.files.pointers import refuse_pointer
 from tools.files.prototxt import caffe_messages, read_message
 from tools.program import written_beside
@@ -39,6 +40,7 @@ def read_state(path: Path) -> SolverState:
 
 def _from_hdf5(path: Path) -> SolverState:
     refuse_pointer(path)  # and HDF5 would not say why a file can't be opened
+    refuse_damaged(path)
     try:
         with h5py.File(path, "r") as file:
             history = file["history"]
