@@ -18,7 +18,8 @@ from small_run import BUILDINGS, NETWORK, ROOT, SmallRun
 from eval.evidence.claims import CLAIMS, UNTRIED
 from eval.files.ground_truth import GroundTruth, Query
 from eval.report.__main__ import main
-from eval.report.page import make_sections, page
+from eval.report.page import make_sections
+from eval.report.page import page as page_in
 from eval.report.page_pictures import Pictures
 from eval.report.rankings import RECALLS, places, precision_at_recall, verdict
 from eval.report.run_folder import Run
@@ -240,7 +241,7 @@ def test_everything_is_said_in_chinese(small_run: SmallRun, tmp_path: Path, begu
         (tmp_path / "work").mkdir()
         run = Run(tmp_path / "work")
     chinese = Language("zh")
-    page(make_sections(run, Pictures(tmp_path / "img")), chinese)
+    page_in(make_sections(run, Pictures(tmp_path / "img")), chinese)
     data = {value for claim in claims for value in claim.values() if isinstance(value, str)}
     data |= {*run.database, "Drawn blocks", "pool5", "fc6", "fc6_relu6", "fc7", "fc7_relu7"}
     assert {
@@ -271,6 +272,56 @@ def test_what_is_left_of_a_picture_cut_short_is_shown(opened: tuple[Page, list[s
 
 def test_the_folder_is_small(report: Path) -> None:
     assert sum(file.stat().st_size for file in report.rglob("*")) < 2_000_000
+
+
+def ranking_of_protocols(label: str, expansion: str, figure: float) -> list[dict[str, object]]:
+    """Table 4's rows of one representation; every figure of it is another."""
+    of = {"model": "finetuned", "layer": "pool5", "pooling": "rmac", "label": label}
+    of |= {"query_expansion": expansion, "queries": 3}
+    return [
+        of
+        | {"protocol": name, "map": figure + i / 10}
+        | {f"mp{k}": figure + i / 10 + k / 1000 for k in (1, 5, 10)}
+        for i, name in enumerate(("easy", "medium", "hard"))
+    ]
+
+
+def test_whitening_elsewhere_and_the_protocols_have_their_tables(
+    browser: Browser, small_run: SmallRun, tmp_path: Path
+) -> None:
+    work = shutil.copytree(small_run.work, tmp_path / "work")
+    table1 = json.loads((work / "results" / "table1.json").read_text())
+    for row in table1["rows"]:
+        row["whitened_elsewhere"] = None if row["label"] == "none" else row["map"] / 2
+    (work / "results" / "table1.json").write_text(json.dumps(table1))
+    rows = [
+        *ranking_of_protocols("none", "none", 0.2),
+        *ranking_of_protocols("8", "average", 0.3),
+        *ranking_of_protocols("8", "none", 0.4),
+    ]
+    table4 = {"table": 4, "remarks": [], "rows": rows}
+    (work / "results" / "table4.json").write_text(json.dumps(table4))
+    out = tmp_path / "report"
+    assert main(SmallRun(work, small_run.images, small_run.gt).report_arguments(out)) == 0
+    page, wrong = open_page(browser, out)
+    assert wrong == []
+    for place, name in enumerate(("map", "whitened_elsewhere")):
+        cells = page.locator(
+            f"table[data-table='1c'] tbody tr:nth-child(2n + {place + 1}) td"
+        ).all_inner_texts()
+        told = [f"{100 * row[name]:.2f} %" for row in table1["rows"] if row["label"] != "none"]
+        assert [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in cells] == told
+    (row,) = page.locator("table[data-table='4'] tbody tr").all_inner_texts()
+    assert row.startswith("pool5 rmac, fine-tuned, PCA to 8")
+    figures = [40, 50, 50.1, 50.5, 51, 60, 60.1, 60.5, 61]
+    assert [float(one) for one in re.findall(r"[\d.]+(?=\s%)", row)] == figures
+    assert page.locator("table[data-table='4b'] tbody tr").count() == 3
+    assert len(page.locator("table[data-table='published4'] tbody tr").all_inner_texts()) == 4
+    chinese = Language("zh")
+    run = Run(work, small_run.images, small_run.gt, NETWORK, ROOT / "profiles" / "demo")
+    made = make_sections(run, Pictures(tmp_path / "img"))
+    page_of_all = page_in(made, chinese)
+    assert "表 4" in page_of_all and not {word for word in chinese.unknown if "hiten" in word or "mP" in word}
 
 
 def test_a_run_of_table_1_says_what_is_missing(browser: Browser, small_run: SmallRun, tmp_path: Path) -> None:

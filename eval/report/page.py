@@ -17,7 +17,7 @@ from eval.report.prototxt_section import prototxt_section
 from eval.report.provenance_section import duration, provenance_section
 from eval.report.queries_section import queries_section
 from eval.report.run_folder import Run
-from eval.report.tables_section import answers, table
+from eval.report.tables_section import answers, protocols, table
 from eval.report.terms import TERMS
 from eval.report.training_section import training_section
 from eval.report.words import LANGUAGES, Language, percent
@@ -56,6 +56,7 @@ def make_sections(run: Run, pictures: Pictures) -> dict[str, Any]:
     return {
         "run": run,
         "tables": {number: table(run, pictures, number) for number in (1, 2, 3)},
+        "protocols": protocols(run),
         "answers": answers(run),
         "claims": claims_section(run),
         "maps": maps_section(run, pictures),

@@ -8,7 +8,15 @@ from eval.report import figures
 from eval.report.page_pictures import Illustration, Pictures
 from eval.report.run_folder import Run
 from eval.report.words import percent
-from eval.results.grid import Grid, dimension, grid_of, grid_of_habits, reading
+from eval.results.grid import (
+    Grid,
+    dimension,
+    grid_of,
+    grid_of_elsewhere,
+    grid_of_habits,
+    grid_of_protocols,
+    reading,
+)
 from eval.results.words import Text, Words, english, from_json, text
 
 MOST_BARS = 24
@@ -23,6 +31,8 @@ class Table:
     grid: Grid
     habits: Grid | None
     """Tables 1 and 2 as the author's published code runs them, where that was scored."""
+    elsewhere: Grid | None
+    """Tables 1 and 2 with the whitening fitted on other pictures, where that was scored."""
     figure: Illustration | None
     remarks: list[Words]
     comparable: bool | None
@@ -33,6 +43,26 @@ class Table:
     sources: Mapping[str, Mapping[str, str]]
 
 
+@dataclass(frozen=True)
+class Protocols:
+    """Table 4: the protocols of Revisited Oxford and Paris."""
+
+    first: Grid
+    """Each representation at its fewest dimensions."""
+    every: Grid
+    remarks: list[Words]
+
+
+def protocols(run: Run) -> Protocols | None:
+    """Table 4, if the run has made it. Raises ValueError for a file that is no table."""
+    made = run.tables.get(4)
+    if made is None:
+        return None
+    with reading("a table of eval.tables", run.work / "results" / "table4.json"):
+        first, every = (grid_of_protocols(made, every) for every in (False, True))
+        return Protocols(first, every, from_json(made["remarks"]))
+
+
 def table(run: Run, pictures: Pictures, number: int) -> Table | None:
     """A table that the run has made; None where it has not. Raises ValueError for a file that is no table."""
     made = run.tables.get(number)
@@ -40,6 +70,7 @@ def table(run: Run, pictures: Pictures, number: int) -> Table | None:
         return None
     with reading("a table of eval.tables", run.work / "results" / f"table{number}.json"):
         grid, habits = grid_of(made, number), grid_of_habits(made)
+        elsewhere = grid_of_elsewhere(made) if number < 3 else None
         compared, remarks = from_json(made.get("compared", "")), from_json(made.get("remarks", []))
     bars = bars_of(grid)
     figure = None
@@ -52,6 +83,7 @@ def table(run: Run, pictures: Pictures, number: int) -> Table | None:
     return Table(
         grid,
         habits,
+        elsewhere,
         figure,
         remarks,
         made.get("comparable"),

@@ -4,13 +4,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eval.results.article import place_of
 from eval.results.as_published import AS_TOLD, HABITS
 from eval.results.words import Words, text
 
 NAMES = {"pretrained": "pre-trained", "finetuned": "fine-tuned"}
+WHITENED = {"map": "whitened here", "whitened_elsewhere": "whitened elsewhere"}
+"""Where a whitening is fitted, by the name of its figure: on the searched pictures, or on others."""
+PRECISIONS = ("mp1", "mp5", "mp10")
+PROTOCOL_HEADINGS = ("easy", "medium", "mP@1", "mP@5", "mP@10", "hard", "mP@1", "mP@5", "mP@10")
 Figures = tuple[float | None, float | None]
 """Ours, the article's; None where there is none."""
 
@@ -66,6 +70,56 @@ def grid_of_habits(table: Mapping[str, Any]) -> Grid | None:
         for layer, model, habit in ordered
     ]
     return Grid(table["table"], [dimension(label) for label in labels], cells)
+
+
+def grid_of_elsewhere(table: Mapping[str, Any]) -> Grid | None:
+    """The block of Tables 1 and 2 whose whitening is fitted on other pictures, beside the same figures of the
+    table itself; None where nothing was whitened elsewhere."""
+    kept = [row for row in table["rows"] if row.get("whitened_elsewhere") is not None]
+    if not kept:
+        return None
+    labels = sorted({row["label"] for row in kept}, key=place_of)
+    rows: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in kept:
+        rows.setdefault((row["layer"], row.get("model", "")), {})[row["label"]] = row
+    cells: list[tuple[Words, list[Figures]]] = []
+    for key, found in rows.items():
+        for name, where in WHITENED.items():
+            figures: list[Figures] = [
+                (found[label][name], None) if label in found else (None, None) for label in labels
+            ]
+            cells.append((text("{row}, {column}", row=_named(*key), column=text(where)), figures))
+    return Grid(table["table"], [dimension(label) for label in labels], cells)
+
+
+def grid_of_protocols(table: Mapping[str, Any], every: bool) -> Grid:
+    """Table 4; unless `every` row is wanted, each representation at its fewest dimensions, not expanded."""
+    rows: dict[_Ranking, list[Figures]] = {}
+    for row in table["rows"]:
+        ranking = _Ranking(*(row[name] for name in _Ranking._fields))
+        wanted = ("map", *([] if row["protocol"] == "easy" else PRECISIONS))
+        rows.setdefault(ranking, []).extend((row[name], None) for name in wanted)
+    first: dict[tuple[str, str, str], _Ranking] = {}
+    for one in sorted(rows, key=lambda one: (one.query_expansion != "none", place_of(one.label))):
+        first.setdefault(one[:3], one)
+    cells = [(one.words, figures) for one, figures in rows.items() if every or one in first.values()]
+    return Grid(4, [text(heading) for heading in PROTOCOL_HEADINGS], cells)
+
+
+class _Ranking(NamedTuple):
+    """What a row of Table 4 is of."""
+
+    model: str
+    layer: str
+    pooling: str
+    label: str
+    query_expansion: str
+
+    @property
+    def words(self) -> Words:
+        layer = " ".join(filter(None, (self.layer, self.pooling)))
+        row = text("{row}, {column}", row=_named(layer, self.model), column=dimension(self.label))
+        return row if self.query_expansion == "none" else text("{column}, QE", column=row)
 
 
 def _named(layer: str, model: str) -> Words:
