@@ -216,15 +216,13 @@ class Extractor:
         assert network.input_size is not None  # eval.extract refuses windows without it
         learnt_step = self._mop.provenance.get("step", mop.STEP) if self._mop else mop.STEP
         step, size = network.window_step or learnt_step, network.input_size
-        activations: dict[tuple[str, int], np.ndarray] = {}
-        for side in mop.WINDOW_SIDES:
-            windows = mop.windows(part.pixels, side, step)
-            inputs = [to_input(window, size, network.mean) for window in windows]
-            kept: dict[str, list[np.ndarray]] = {}
-            for blobs in self._forward(inputs):
-                for layer, blob in blobs.items():
-                    kept.setdefault(layer, []).append(blob.flatten())
-            activations |= {(layer, side): np.stack(vectors) for layer, vectors in kept.items()}
+        cut = [(side, window) for side in mop.WINDOW_SIDES for window in mop.windows(part.pixels, side, step)]
+        inputs = [to_input(window, size, network.mean) for _, window in cut]
+        kept: dict[tuple[str, int], list[np.ndarray]] = {}
+        for (side, _), blobs in zip(cut, self._forward(inputs), strict=True):
+            for layer, blob in blobs.items():
+                kept.setdefault((layer, side), []).append(blob.flatten())
+        activations = {key: np.stack(vectors) for key, vectors in kept.items()}
         if network.window_step:
             for (layer, side), vectors in activations.items():
                 yield f"{layer}_windows{side}", vectors.ravel()
