@@ -315,3 +315,40 @@ def test_too_little_room_is_said_before_set_up_and_in_the_dry_run(tmp_path: Path
     assert "run_all: too little room at " in done.stderr and not (tmp_path / "work").exists()
     shown = run_all(*words, "--dry-run", cwd=tmp_path, HOME=str(tmp_path))
     assert shown.returncode == 0 and "\n# too little room at " in shown.stdout
+
+
+@pytest.mark.parametrize("searched", ["oxford5k", "paris6k"])
+@pytest.mark.parametrize("revisited", [False, True])
+def test_either_set_is_searched_and_the_other_whitened_on(
+    tmp_path: Path, searched: str, revisited: bool
+) -> None:
+    places = {"oxford5k": "$DATA_DIR/oxford5k/jpg", "paris6k": "$W/data/paris6k"}
+    (other,) = places.keys() - {searched}
+    truth = f"gnd_r{searched}.pkl" if revisited else f"{searched}_gt"
+    profile = (ROOT / "profiles" / "article").read_text()
+    for name, value in (
+        ("DATABASE", places[searched]),
+        ("GROUND_TRUTH", f"$DATA_DIR/{truth}"),
+        ("LEARN_FROM", places[other]),
+    ):
+        before = next(line for line in profile.splitlines() if line.startswith(f"{name}="))
+        profile = profile.replace(before, f'{name}="{value}"')
+    (tmp_path / "mine").write_text(profile)
+    words = ("--profile", str(tmp_path / "mine"), "--work", str(tmp_path / "w"), "--table", "1")
+    done = run_all(*words, "--dry-run", "--only", "data", DATA_DIR=str(tmp_path / "data"))
+    assert done.returncode == 0, done.stderr
+    fetched = [
+        line.split("data_prep.fetch ")[1] for line in done.stdout.splitlines() if "data_prep.fetch" in line
+    ]
+    data = tmp_path / "data"
+    photographs = {
+        "oxford5k": f"oxford5k-images --out {data}/oxford5k/jpg",
+        "paris6k": f"paris6k-images --out {data}/paris6k",
+    }
+    assert fetched == [
+        photographs[searched],
+        f"{'r' if revisited else ''}{searched}-gt --out {data}/{truth}",
+        f"vgg16 --out {data}/VGG_ILSVRC_16_layers.caffemodel",
+        photographs[other],
+    ]
+    assert f"check_images {tmp_path}/w/data/paris6k --from {data}/paris6k" in done.stdout.replace("\\\n", "")

@@ -162,8 +162,8 @@ def plan_for(plan: Path, scale: Scale, served: Path) -> None:
     sizes = cluster_sizes(scale)
     paris = [served / f"paris_{part}-v1.tgz" for part in (1, 2)]
     downloads = {
-        "LEARN_FROM": (2 * scale.of(320, 5), sum(path.stat().st_size for path in paris)),
-        "DATABASE": (len(photographs(scale)), (served / "oxbuild_images-v1.tgz").stat().st_size),
+        "paris6k": (2 * scale.of(320, 5), sum(path.stat().st_size for path in paris)),
+        "oxford5k": (len(photographs(scale)), (served / "oxbuild_images-v1.tgz").stat().st_size),
         "sfm120k": (sum(sizes), (served / "ims.tar.gz").stat().st_size),
     }
     text, changed = plan.read_text(), 0

@@ -127,7 +127,9 @@ check_downloads() {
         problem "TRAIN_PICTURES: there are no class folders at $TRAIN_PICTURES, and no list of addresses at" \
             "$LANDMARK_URLS; Table 1 works without (--table 1)"
     fi
-    if is_revisited && [[ ! -f $GROUND_TRUTH && $GROUND_TRUTH != *roxford5k* ]]; then
-        problem "GROUND_TRUTH: there is no file $GROUND_TRUTH, and Oxford's gnd_roxford5k.pkl is what is downloaded"
+    local of_set
+    of_set=r$(searched_set)
+    if is_revisited && [[ ! -f $GROUND_TRUTH && $GROUND_TRUTH != *"$of_set"* ]]; then
+        problem "GROUND_TRUTH: there is no file $GROUND_TRUTH, and gnd_$of_set.pkl is what is downloaded for $DATABASE"
     fi
 }

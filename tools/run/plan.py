@@ -31,10 +31,10 @@ OPENCV_FASTER = 10
 MOP_SIDES, MOP_IMAGE = (128, 64), 256  # of MOP-CNN's windows, in a picture of 256 x 256
 
 PUBLISHED = {  # pictures and bytes of what is downloaded
-    "DATABASE": (5_063, 1_980_000_000),
+    "oxford5k": (5_063, 1_980_000_000),
+    "paris6k": (6_412, 2_600_000_000),
     "sfm120k": (120_000, 30_000_000_000),
     "landmarks": (213_000, 30_000_000_000),
-    "LEARN_FROM": (6_412, 2_600_000_000),
 }
 CLASSES = {"sfm120k": 713, "landmarks": 680}
 
@@ -84,8 +84,10 @@ def pictures_of(settings: dict[str, str], name: str) -> Pictures:
         made = {"DATABASE": (414, 12_000_000, 11), "TRAIN_PICTURES": (1_600, 16_000_000, 64)}
         made["LEARN_FROM"] = (2_385, 12_000_000, 53)
         return Pictures(*made.get(name, (0, 0, 0)), there=False)
-    kind = name if name in PUBLISHED else settings["TRAINING_SET"].replace("own", "landmarks")
     if settings["SOURCE"] == "download":
+        kind = settings["TRAINING_SET"].replace("own", "landmarks")
+        if name != "TRAIN_PICTURES":
+            kind = "paris6k" if folder and folder.name == "paris6k" else "oxford5k"
         return Pictures(*PUBLISHED[kind], CLASSES.get(kind, 1), False)
     return Pictures(0, 0, 0, False)
 

@@ -46,6 +46,20 @@ fine_tunes() { ((table == 0 || table == 2)); }
 
 compares_representations() { ((table == 0 || table == 3)); }
 
+# set_at FOLDER: which set of photographs belongs there, of those that can be downloaded
+set_at() {
+    case $1 in
+        "$W/data/paris6k") echo paris6k ;;
+        "$DATA_DIR/oxford5k/jpg") echo oxford5k ;;
+    esac
+}
+
+searched_set() { # by a profile that downloads
+    local found
+    found=$(set_at "$DATABASE")
+    echo "${found:-oxford5k}"
+}
+
 is_revisited() { [[ $GROUND_TRUTH == *.pkl ]]; } # judged by the protocols of Revisited Oxford and Paris
 
 stages_shown() { # the profile's, in order

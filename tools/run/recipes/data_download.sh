@@ -1,15 +1,22 @@
 # shellcheck shell=bash disable=SC2046,SC2086,SC2154 # settings and names are run_all.sh's
-# The article's data from the internet: Oxford5k with its ground truth, VGG16, and pictures to fine-tune on.
-step makes "$DATABASE" by python -m data_prep.fetch oxford5k-images --out "$DATABASE"
+# The article's data from the internet: Oxford5k (or Paris6k) with its ground truth, VGG16, and pictures to fine-tune on.
+
+# photographs SET FOLDER: some 20 of Paris6k's files are broken
+photographs() {
+    if [[ $1 == oxford5k ]]; then
+        step makes "$2" by python -m data_prep.fetch oxford5k-images --out "$2"
+    elif [[ $1 == paris6k ]]; then
+        step makes "$DATA_DIR/paris6k" by python -m data_prep.fetch paris6k-images --out "$DATA_DIR/paris6k"
+        step makes "$2" from "$DATA_DIR/paris6k" by \
+            python -m data_prep.check_images "$2" --from "$DATA_DIR/paris6k" --fix \
+            --report "$W/paris6k.csv" --quarantine "$W/quarantine/paris6k"
+    fi
+}
+photographs "$(searched_set)" "$DATABASE"
 step makes "$GROUND_TRUTH" by \
-    python -m data_prep.fetch "$(if is_revisited; then echo roxford5k-gt; else echo oxford5k-gt; fi)" --out "$GROUND_TRUTH"
+    python -m data_prep.fetch "$(! is_revisited || echo r)$(searched_set)-gt" --out "$GROUND_TRUTH"
 step makes "$WEIGHTS" by python -m data_prep.fetch vgg16 --out "$WEIGHTS"
-if [[ $LEARN_FROM == "$W/data/paris6k" ]]; then # some 20 of its files are broken
-    step makes "$DATA_DIR/paris6k" by python -m data_prep.fetch paris6k-images --out "$DATA_DIR/paris6k"
-    step makes "$LEARN_FROM" from "$DATA_DIR/paris6k" by \
-        python -m data_prep.check_images "$LEARN_FROM" --from "$DATA_DIR/paris6k" --fix \
-        --report "$W/paris6k.csv" --quarantine "$W/quarantine/paris6k"
-fi
+[[ $LEARN_FROM == "$DATABASE" ]] || photographs "$(set_at "$LEARN_FROM")" "$LEARN_FROM"
 if fine_tunes && [[ $TRAINING_SET == sfm120k ]]; then
     step makes "$TRAIN_PICTURES" by python -m data_prep.fetch sfm120k --out "$TRAIN_PICTURES"
 elif fine_tunes; then
