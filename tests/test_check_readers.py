@@ -29,9 +29,10 @@ from data_prep.check.mend import looked_at
 from data_prep.check.readers import CaffeReader, Seen, caffe_program
 from data_prep.check_images import check_folder
 from eval.forward.photographs import Picture, read_part
+from tools.files import png
 from tools.files.image_list import Entry, write_image_list
 from tools.files.image_lmdb import entries, open_lmdb, picture_of
-from tools.files.pixels import decoded
+from tools.files.pixels import decoded, upright
 
 ROOT = Path(__file__).resolve().parent.parent
 CAFFE = caffe_program()
@@ -125,7 +126,7 @@ def test_every_reader_of_ours_shows_it_upright(turned: Path) -> None:
         assert far_from(read_picture(path)) < 4, path  # augment
         assert far_from(read_part(Picture(str(path))).pixels) < 4, path  # extract, index, serve
         with Image.open(path) as picture:
-            assert far_from(np.asarray(readers.upright(picture).convert("RGB"))[:, :, ::-1]) < 4, path
+            assert far_from(np.asarray(upright(picture).convert("RGB"))[:, :, ::-1]) < 4, path
 
 
 def test_the_lmdb_holds_it_upright(turned: Path, tmp_path: Path) -> None:
@@ -177,6 +178,41 @@ def heic() -> bytes:
     return encoded(PICTURE, "HEIF")
 
 
+def tiff_16_bits(values: np.ndarray, photometric: int) -> bytes:
+    """Grey of 16 bits, by the definition of TIFF 6.0; photometric 0 says that white is 0."""
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, photometric), (273, 122), (277, 1)]
+    tags += [(278, height), (279, values.size * 2)]
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag >= 273 else 3, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head + values.astype("<u2").tobytes()
+
+
+def animated(*, still_too: bool) -> bytes:
+    """An animated PNG; `still_too` has PICTURE in front for readers without animation, and not in it."""
+    others = [PICTURE.rotate(180), PICTURE.rotate(90)]
+    return encoded(PICTURE, "PNG", save_all=True, append_images=others, default_image=still_too)
+
+
+def animated_grey() -> bytes:
+    """Two frames of grey, the first cleared before the second: OpenCV 5.0 clears what isn't its own."""
+
+    def chunk(kind: bytes, payload: bytes) -> bytes:
+        whole = kind + payload
+        return struct.pack(">I", len(payload)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    def control(number: int) -> bytes:
+        return chunk(b"fcTL", struct.pack(">5I2H2B", number, WIDTH, HEIGHT, 0, 0, 1, 10, 1, 0))
+
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in PIXELS[:, :, 0]))
+    head = chunk(b"IHDR", struct.pack(">2I5B", WIDTH, HEIGHT, 8, 0, 0, 0, 0)) + chunk(
+        b"acTL", struct.pack(">2I", 2, 0)
+    )
+    frames = control(0) + chunk(b"IDAT", packed) + control(1) + chunk(b"fdAT", struct.pack(">I", 2) + packed)
+    return png.SIGNATURE + head + frames + chunk(b"IEND", b"")
+
+
+GREY = np.repeat(PIXELS[:, :, :1], 3, axis=2)
 NOTHING, EVERYTHING = np.zeros((HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH), 255)
 DARK = (PIXELS[:, :, 0] // 2).astype(np.uint16)
 GRAINY = Image.fromarray(
@@ -237,6 +273,39 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str, str]] = {
         "channels",
         "the upper 8 show nothing",
         "quarantined",
+    ),
+    "animated.png": (lambda: animated(still_too=False), "", "", ""),
+    "animated beside a still.png": (lambda: animated(still_too=True), "", "", ""),
+    "animated grey.png": (animated_grey, "channels", "grey", "fixed"),
+    "of 100 levels.ppm": (
+        lambda: b"P6 80 48 100\n" + (PIXELS.astype(int) * 100 // 255).astype(np.uint8).tobytes(),
+        "orientation",
+        "or otherwise",
+        "fixed",
+    ),
+    "of 1023 levels.ppm": (
+        lambda: b"P6 80 48 1023\n" + (PIXELS.astype(int) * 4).astype(">u2").tobytes(),
+        "orientation",
+        "or otherwise",
+        "fixed",
+    ),
+    "of 4095 levels.pgm": (
+        lambda: b"P5 80 48 4095\n" + (GREY[:, :, 0].astype(int) * 16).astype(">u2").tobytes(),
+        "channels",
+        "16 bits",
+        "fixed",
+    ),
+    "black is 0.tif": (
+        lambda: tiff_16_bits(GREY[:, :, 0].astype(int) * 257, 1),
+        "channels",
+        "16 bits",
+        "fixed",
+    ),
+    "white is 0.tif": (
+        lambda: tiff_16_bits((255 - GREY[:, :, 0].astype(int)) * 257, 0),
+        "channels",
+        "16 bits",
+        "fixed",
     ),
     "lab.tif": (lambda: tiff("raw", PICTURE.convert("LAB")), "channels", "colour mode LAB", "fixed"),
     "whole.heic": (heic, "extension", "HEIC (as iPhones write) data under the extension .heic", "fixed"),
@@ -328,6 +397,44 @@ def test_whatever_an_encoder_raises_costs_one_picture(
     assert "can't be fixed: " in found["b.png"].reasons[-1]
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("animated.png", PIXELS),
+        ("animated beside a still.png", PIXELS),
+        ("animated grey.png", GREY),
+        ("of 100 levels.ppm", PIXELS),
+        ("of 1023 levels.ppm", PIXELS),
+        ("of 4095 levels.pgm", GREY),
+        ("black is 0.tif", GREY),
+        ("white is 0.tif", GREY),
+    ],
+)
+def test_what_is_left_shows_what_the_format_says(tmp_path: Path, name: str, shown: np.ndarray) -> None:
+    """To all readers, where one or two of them take the file for another picture."""
+    (tmp_path / name).write_bytes(KINDS[name][0]())
+    check(tmp_path)
+    seen = CaffeReader(str(CAFFE)).see(tmp_path / name)
+    assert isinstance(seen, Seen) and seen.agrees_with(readers.seen(np.ascontiguousarray(shown[:, :, ::-1])))
+    for pixels in (read_picture(tmp_path / name), read_part(Picture(str(tmp_path / name))).pixels):
+        assert np.abs(pixels[:, :, ::-1].astype(int) - shown).mean() < 2
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+@pytest.mark.parametrize("value", STORED)
+def test_what_phones_write_lies_upright(tmp_path: Path, kind: str, value: int) -> None:
+    """Extraction, the index and the page read it as it is; the check saves it anew."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = value
+    stored = Image.fromarray(np.ascontiguousarray(STORED[value](PIXELS)))
+    pillow_heif.register_heif_opener()
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(stored, kind, exif=exif.tobytes(), quality=95))
+    assert far_from(read_part(Picture(str(path))).pixels) < 5
+    assert check(tmp_path)["a.jpg"].done == "fixed"
+    assert far_from(cv2.imread(str(path))) < 5
+
+
 def test_clear_palette_keeps_its_colours(tmp_path: Path) -> None:
     (tmp_path / "clear palette.png").write_bytes(KINDS["clear palette.png"][0]())
     check(tmp_path)
@@ -387,7 +494,7 @@ def test_a_plain_jpeg_is_shown_alike_whatever_its_exif_data(
         KEPT[:] = [by_caffe]
         caffe = by_caffe.see(path)
         with Image.open(path) as picture:
-            ours = readers.seen(np.asarray(readers.upright(picture))[:, :, ::-1])
+            ours = readers.seen(np.asarray(upright(picture))[:, :, ::-1])
         assert shown is not None and isinstance(caffe, Seen)
         assert caffe.agrees_with(ours) and readers.seen(shown).agrees_with(ours)
 

@@ -13,9 +13,10 @@ from PIL import Image, UnidentifiedImageError
 
 from data_prep.check.finding import Finding
 from data_prep.check.jpeg import GREY_ROWS, damage, first_warning, has_end, is_plainly_good_jpeg
-from data_prep.check.readers import CaffeReader, Seen, orientation_of, seen, upright
+from data_prep.check.readers import CaffeReader, Seen, seen
+from tools.files import png
 from tools.files.picture_names import FORMAT_OF_SUFFIX, trouble_with
-from tools.files.pixels import decoded
+from tools.files.pixels import decoded, is_avif, orientation_of, upright
 from tools.files.pointers import FETCH_IT, is_pointer
 
 GREY_IS_128_IN = ("RGB", "L", "CMYK")
@@ -38,7 +39,6 @@ SEVERAL_IN_ONE = "MPO"
 HEIC = "HEIC (as iPhones write)"
 SHOWN_FORMAT = {SEVERAL_IN_ONE: "MPO (a JPEG with more pictures behind it)", "HEIF": HEIC}
 
-PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CHANNELS_OF_PNG = {2: 3, 4: 2, 6: 4}
 KEPT_CHUNKS = (b"tRNS", b"eXIf")
@@ -116,7 +116,7 @@ def look_into(path: Path, data: bytes) -> Look:
         reason = f"flat grey from row {picture.height - rows} of {picture.height} on"
         return Look(Finding(path, ("truncated",), (reason,)))
     found = dict(_wrong_channels(picture) + _wrong_extension(path, picture))
-    savable = picture.mode not in ("I", "F")  # no telling which of their values is white
+    savable = is_16_bits(picture) or picture.mode not in ("I", "F")  # no telling which value is white
     return Look(Finding(path, tuple(found), tuple(found.values())), data, picture if savable else None)
 
 
@@ -143,7 +143,8 @@ def compared(look: Look, picture: Image.Image, caffe: str | None) -> Look:
     if not others:
         return look
     reason = f"{kind}, which {' and '.join(others)} shows another way up, or otherwise"
-    if pixels is not None and len(others) == len(shown):  # those that later stages read with are of one mind
+    # those that later stages read with are of one mind; but they don't scale a PPM's values by their maximum
+    if pixels is not None and len(others) == len(shown) and picture.format != "PPM":
         picture = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
     return Look(Finding(path, ("orientation",), (reason,)), data, picture)
 
@@ -173,35 +174,27 @@ def without_extras(data: bytes) -> bytes:
 
     Pillow refuses a PNG for the size of its texts, or a wrong checksum where libpng looks away.
     """
-    if not data.startswith(PNG):
+    if not data.startswith(png.SIGNATURE):
         return data
-    kept, at = [PNG], len(PNG)
-    while at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        kind = data[at + 4 : at + 8]
-        is_whole = zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end])
-        if kind[:1].isupper() or (kind in KEPT_CHUNKS and is_whole):
-            kept.append(data[at:end])
-        at = end
-    return b"".join(kept)
+    kept = [
+        chunk.whole
+        for chunk in png.chunks(data)
+        if chunk.kind[:1].isupper() or (chunk.kind in KEPT_CHUNKS and chunk.is_sound)
+    ]
+    return png.SIGNATURE + b"".join(kept)
 
 
 def lacks_rows(data: bytes) -> bool:
     """True for a PNG whose compressed data ends before its last row, which Pillow leaves black."""
-    if not data.startswith(PNG):
+    if not data.startswith(png.SIGNATURE):
         return False
-    packed, at = [], len(PNG)
-    while at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] == b"IDAT":
-            packed.append(data[at + 8 : end - 4])
-        at = end
+    packed = b"".join(chunk.payload for chunk in png.chunks(data) if chunk.kind == b"IDAT")
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     bits = data[24] * CHANNELS_OF_PNG.get(data[25], 1)
     # an interlaced one's passes have more row starts, and as many pixels
     needed = height * (1 + (width * bits + 7) // 8) if not data[28] else height * width * bits // 8
     try:
-        return len(zlib.decompressobj().decompress(b"".join(packed), needed)) < needed
+        return len(zlib.decompressobj().decompress(packed, needed)) < needed
     except zlib.error:
         return False
 
@@ -210,7 +203,7 @@ def kind_of(data: bytes) -> str | None:
     """What a picture is that Pillow doesn't know; None where it is none that is known here."""
     if data[4:8] == b"ftyp":
         brands = data[8 : int.from_bytes(data[:4])][:64]
-        if b"avi" in brands:
+        if is_avif(data):
             return "AVIF"
         if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")):
             return HEIC
@@ -236,7 +229,8 @@ def _is_grey(picture: Image.Image) -> np.ndarray:
 def _wrong_channels(picture: Image.Image) -> list[tuple[str, str]]:
     if picture.mode == "RGB":
         return []
-    return [("channels", CHANNELS.get(picture.mode, f"colour mode {picture.mode}") + " instead of three")]
+    mode = "I;16" if is_16_bits(picture) else picture.mode
+    return [("channels", CHANNELS.get(mode, f"colour mode {picture.mode}") + " instead of three")]
 
 
 def _wrong_extension(path: Path, picture: Image.Image) -> list[tuple[str, str]]:
@@ -248,6 +242,11 @@ def _wrong_extension(path: Path, picture: Image.Image) -> list[tuple[str, str]]:
     if FORMAT_OF_SUFFIX[suffix] != actual:
         return [("extension", f"{shown} data under the extension {path.suffix}")]
     return []
+
+
+def is_16_bits(picture: Image.Image) -> bool:
+    """Whether it is grey of 16 bits: Pillow scales a PGM's values to that, and calls them 32 bits."""
+    return picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
 
 
 def format_of(picture: Image.Image) -> str:

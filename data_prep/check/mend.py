@@ -8,12 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from data_prep.check.finding import Finding
-from data_prep.check.look import Look, format_of, look_at
-from data_prep.check.readers import upright
+from data_prep.check.look import Look, format_of, is_16_bits, look_at
 from tools.files.picture_names import FORMAT_OF_SUFFIX, ROOM, shortened, trouble_with
+from tools.files.pixels import upright
 from tools.program import LONGEST_NAME, one_sentence
 
 SAVED_QUALITY = 95
@@ -102,9 +102,10 @@ def three_channels(picture: Image.Image) -> Image.Image:
     Alpha goes over white, but where nothing would be seen then the colours stand as they are. 16-bit grey
     keeps its upper 8 bits. Raises ValueError where those show nothing.
     """
+    is_deep, is_negative = is_16_bits(picture), _white_is_zero(picture)  # which a turned one doesn't tell
     picture = upright(picture)
-    if picture.mode.startswith("I;16"):
-        picture = _upper_bits(picture)
+    if is_deep:
+        picture = _upper_bits(picture, is_negative)
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         bare = rgba.convert("RGB")
@@ -119,9 +120,16 @@ def span(picture: Image.Image) -> int:
     return int(np.ptp(values, axis=(0, 1)).max())
 
 
-def _upper_bits(picture: Image.Image) -> Image.Image:
+def _white_is_zero(picture: Image.Image) -> bool:
+    """Whether it is a TIFF whose white is 0, which Pillow passes over where there are 16 bits."""
+    return getattr(picture, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _upper_bits(picture: Image.Image, is_negative: bool) -> Image.Image:
     values = np.asarray(picture)
     upper = (values >> 8).astype(np.uint8)
+    if is_negative:
+        upper = 255 - upper
     if np.ptp(upper) <= FAINT < np.ptp(values):
         raise ValueError("of its 16 bits the upper 8 show nothing")
     return Image.fromarray(upper)

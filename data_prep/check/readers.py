@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
 
 SIDE = 16
 TOLERANCE = 2.0
@@ -27,17 +26,6 @@ CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.
 
 # what it says of a broken file, the finding says
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What sets a picture of this EXIF orientation upright."""
 
 
 class Seen(NamedTuple):
@@ -62,22 +50,6 @@ def seen(pixels: np.ndarray) -> Seen:
     return Seen(
         pixels.shape[1], pixels.shape[0], cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     )
-
-
-def orientation_of(picture: Image.Image) -> int:
-    """The EXIF orientation of an open picture, 1 to 8; 1, as it lies, where none makes sense."""
-    try:
-        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a broken directory raises errors of every type
-        return 1
-    return value if value in UPRIGHT else 1
-
-
-def upright(picture: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says."""
-    picture.load()  # which turns a TIFF, and takes its orientation away
-    method = UPRIGHT.get(orientation_of(picture))
-    return picture if method is None else picture.transpose(method)
 
 
 class CaffeReader:

@@ -1,6 +1,7 @@
-"""How every room but Caffe's tools reads a picture: by OpenCV, in colour, upright as EXIF data say."""
+"""How every room but Caffe's tools reads a picture: by OpenCV, in colour, upright as its file says."""
 
 import ctypes
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -9,19 +10,67 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import ExifTags, Image
 
+from tools.files.png import still
 from tools.files.pointers import FETCH_IT, is_pointer
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture of this EXIF orientation upright."""
 
 
 def decoded(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
-    """A file's bytes as pixels (H, W, 3) uint8, BGR; None where OpenCV can't decode them."""
+    """A file's bytes as pixels (H, W, 3) uint8, BGR; None where OpenCV can't decode them.
+
+    An animated PNG is the still one that Caffe's reader sees: OpenCV 5.0 writes beyond its memory over some
+    animations. An AVIF is Pillow's, as OpenCV passes over how it is turned.
+    """
     if not data:
         return None
+    if is_avif(data):
+        return _avif(data)
     try:
         with DECODERS.silent():
-            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            return cv2.imdecode(np.frombuffer(still(data), np.uint8), flags)
     except cv2.error:  # sides or pixels beyond its limits
         return None
+
+
+def is_avif(data: bytes) -> bool:
+    """Whether a file's first bytes say that it is an AVIF."""
+    return data[4:8] == b"ftyp" and b"avi" in data[8 : int.from_bytes(data[:4])][:64]
+
+
+def _avif(data: bytes) -> np.ndarray | None:
+    try:
+        with Image.open(io.BytesIO(data), formats=("AVIF",)) as picture:
+            return np.ascontiguousarray(np.asarray(upright(picture).convert("RGB"))[:, :, ::-1])
+    except Exception:  # decoders raise errors of every type
+        return None
+
+
+def orientation_of(picture: Image.Image) -> int:
+    """The EXIF orientation of an open picture, 1 to 8; 1, as it lies, where none makes sense."""
+    try:
+        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a broken directory raises errors of every type
+        return 1
+    return value if value in UPRIGHT else 1
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says."""
+    picture.load()  # which turns a TIFF, and takes its orientation away
+    method = UPRIGHT.get(orientation_of(picture))
+    return picture if method is None else picture.transpose(method)
 
 
 class _Decoders:
