@@ -8,7 +8,6 @@ import json
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,8 +20,9 @@ from eval.forward.kept_process import KeptProcess
 from eval.forward.network import Network
 from eval.forward.photographs import Picture
 from eval.forward.workers import Batch, Rows
-from eval.rank.recipe import Floats, Whitening, describe, l2_normalise, rank, similarities
+from eval.rank.recipe import Floats, Whitening, describe, l2_normalise
 from eval.search.index_file import read_contents
+from eval.search.nearest import Nearest
 from tools.program import sha256_of
 
 PCA_DIM = 128
@@ -96,9 +96,10 @@ class Index:
             self._read_album()
         self.model = self._attributes.get("model", path.stem)
         self._given = {"deploy": deploy, "weights": weights}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._vectors: dict[tuple[str, str], tuple[list[str], NDArray[np.float32]]] = {}
-        self._whitened: dict[Representation, tuple[Whitening, Floats]] = {}
+        self._fitted: dict[Representation, Whitening] = {}
+        self._found_by: dict[Representation, Nearest] = {}
         self._computing = threading.Lock()
         self._features: OrderedDict[tuple[str, int], dict[str, np.ndarray]] = OrderedDict()
         self._process = KeptProcess()
@@ -207,7 +208,7 @@ class Index:
             raise ValueError(str(error).removeprefix(f"{path}: ").replace(str(path), "the picture")) from None
         if representation.layer not in rows:
             raise ValueError(f"{representation.layer} can't be computed for a picture outside the index")
-        return self._prepared(rows[representation.layer], representation)
+        return self._prepared(rows[representation.layer], representation).ravel()
 
     def _computed(self, network: Network, picture: Picture) -> Rows:
         """A picture's features, computed once however often they are asked for at a time."""
@@ -222,10 +223,8 @@ class Index:
 
     def search(self, vector: Floats, representation: Representation, count: int) -> list[Hit]:
         """The `count` pictures most similar to a vector (D,), best first."""
-        scores = np.concatenate(
-            [similarities(vector[np.newaxis], block) for block in self._database(representation)], axis=1
-        )
-        return [Hit(self.names[i], float(scores[0, i])) for i in rank(scores)[0, :count]]
+        rows, scores = self._nearest(representation)(vector, count)
+        return [Hit(self.names[row], float(score)) for row, score in zip(rows, scores, strict=True)]
 
     def close(self) -> None:
         """End the process that computes features."""
@@ -236,7 +235,7 @@ class Index:
         place = bisect_left(names, name)
         if place == len(names) or names[place] != name:
             raise ValueError(f"{name} is not in {self.path.name}")
-        return self._prepared(matrix[place : place + 1], representation)
+        return self._prepared(matrix[place : place + 1], representation).ravel()
 
     def _matrix(self, group: str, layer: str) -> tuple[list[str], NDArray[np.float32]]:
         """Names in order and features as they are in the file."""
@@ -247,28 +246,32 @@ class Index:
                 self._vectors[group, layer] = read.names, read.values
             return self._vectors[group, layer]
 
-    def _prepared(self, row: NDArray[np.floating], representation: Representation) -> Floats:
-        """One row (1, D) of a layer as it is compared (d,): of length 1, whitened if that is asked for."""
-        return describe(row, self._whitening(representation)[0] if representation.dim else None).ravel()
+    def _prepared(self, rows: NDArray[np.floating], representation: Representation) -> Floats:
+        """Rows (n, D) of a layer as they are compared (n, d): of length 1, whitened if that is asked for."""
+        return describe(rows, self._whitening(representation) if representation.dim else None)
 
-    def _database(self, representation: Representation) -> Iterator[Floats]:
-        """The index's vectors as they are compared, some thousand at a time."""
-        if representation.dim is not None:
-            yield self._whitening(representation)[1]
-            return
-        _, matrix = self._matrix("database", representation.layer)
-        for start in range(0, len(matrix), BLOCK):
-            yield describe(matrix[start : start + BLOCK])
-
-    def _whitening(self, representation: Representation) -> tuple[Whitening, Floats]:
-        """The whitening of a representation, and the index's vectors whitened by it."""
-        assert representation.dim is not None
-        _, matrix = self._matrix("database", representation.layer)
+    def _nearest(self, representation: Representation) -> Nearest:
+        """What finds a representation's most similar pictures."""
         with self._lock:
-            if representation not in self._whitened:
+            if representation not in self._found_by:
+                _, matrix = self._matrix("database", representation.layer)
+                vectors = matrix
+                if representation.dim is not None:
+                    blocks = (matrix[start : start + BLOCK] for start in range(0, len(matrix), BLOCK))
+                    vectors = np.concatenate(
+                        [self._prepared(block, representation).astype(np.float32) for block in blocks]
+                    )
+                self._found_by[representation] = Nearest(
+                    vectors, lambda rows: self._prepared(matrix[rows], representation)
+                )
+            return self._found_by[representation]
+
+    def _whitening(self, representation: Representation) -> Whitening:
+        """The whitening of a representation, fitted on the index's pictures."""
+        assert representation.dim is not None
+        with self._lock:
+            if representation not in self._fitted:
+                _, matrix = self._matrix("database", representation.layer)
                 drawn = matrix[:: -(-len(matrix) // FIT_MOST)]
-                fitted = Whitening(representation.dim).fit(l2_normalise(drawn))
-                blocks = (matrix[start : start + BLOCK] for start in range(0, len(matrix), BLOCK))
-                whitened = np.concatenate([describe(block, fitted) for block in blocks])
-                self._whitened[representation] = fitted, whitened
-            return self._whitened[representation]
+                self._fitted[representation] = Whitening(representation.dim).fit(l2_normalise(drawn))
+            return self._fitted[representation]
