@@ -1,20 +1,34 @@
 # The article and real Caffe in one image, for the CPU or for NVIDIA's GPUs too. README.md, 'In a container', has the rest.
 #   docker build -t caffe-article .                                    the CPU alone
 #   docker build -t caffe-article:cuda --build-arg CUDA=1 .            Turing to Blackwell; ARCH=90 compiles for one
-FROM debian:bookworm-slim AS base
+#   --build-arg BASE=debian:trixie-slim                                on Debian 13
+#   --build-arg APT_MIRROR=http://HOST/debian, PIP_INDEX_URL=https://HOST/simple    where packages come from; not kept
+ARG BASE=debian:bookworm-slim
+FROM ${BASE} AS base
 ENV CAFFE_PREFIX=/opt/caffe CAFFE_VENV=/opt/venv LC_ALL=C.UTF-8
 WORKDIR /opt/article
 
+# The last stage's packages are fetched in one of their own: that one installs them from files, and knows of no mirror.
+FROM base AS packages
+ARG APT_MIRROR APT_SECURITY_MIRROR
+COPY tools/packages.sh tools/apt-packages.txt tools/
+RUN tools/packages.sh --download /packages run image
+
 # Compilers and source live and die in this stage. It copies what Caffe and the virtual environment are made from and
-# nothing else, so that a change to any other file leaves it as it is.
+# nothing else, so that a change to any other file leaves it as it is. Each download has a step of its own, and what pip
+# and apt had before a connection was cut is kept between builds.
 FROM base AS build
-COPY tools/setup.sh tools/apt-packages.txt tools/requirements.txt tools/
+ARG APT_MIRROR APT_SECURITY_MIRROR PIP_INDEX_URL
+COPY tools/packages.sh tools/apt-packages.txt tools/
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked tools/packages.sh --install run build
+COPY tools/setup.sh tools/requirements.txt tools/
+RUN --mount=type=cache,target=/root/.cache/pip tools/setup.sh --venv
 COPY tools/caffe tools/caffe
 COPY eval/compute_ap.cpp eval/
 ARG CUDA=0
 ARG ARCH="75;80;86;89;90;100;120"
-ARG PIP_NO_CACHE_DIR=1
-RUN if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
     else CAFFE_CUDA=$CUDA tools/setup.sh --arch "$ARCH" && tools/caffe/build.sh --test; fi \
     && rm -rf "$CAFFE_PREFIX/build" "$CAFFE_PREFIX/wheels" "$CAFFE_PREFIX/downloads" \
     && find "$CAFFE_VENV" -type d -path '*/site-packages/*/tests' -prune -exec rm -rf {} + \
@@ -23,12 +37,11 @@ RUN if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
 FROM base
 LABEL org.opencontainers.image.title="Layer selection and fine-tuning for image retrieval, on BVLC Caffe" \
       org.opencontainers.image.description="Reproduces the article's tables; runs on the CPU, and where built with CUDA=1 on NVIDIA's GPUs from Turing to Blackwell (driver 580 or later)"
-COPY tools/apt-packages.txt tools/
 # OpenCV's reader of pictures brings libGL by way of its many formats; the drivers behind that (160 MB) draw nothing here
-RUN apt-get update -qq \
-    && awk '$1 == "run" { print $2 }' tools/apt-packages.txt \
-       | DEBIAN_FRONTEND=noninteractive xargs apt-get install -y -qq --no-install-recommends tini >/dev/null \
-    && dpkg --purge --force-depends libgl1-mesa-dri libllvm15 libz3-4 >/dev/null \
+RUN --mount=type=bind,from=packages,source=/packages,target=/packages \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /packages/*.deb >/dev/null \
+    && dpkg-query -W -f '${Package}\n' libgl1-mesa-dri mesa-libgallium 'libllvm*' libz3-4 2>/dev/null \
+       | xargs dpkg --purge --force-depends >/dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 1000 --create-home --shell /bin/bash caffe \
     && install -d -o caffe -g caffe /workspace /data

@@ -215,8 +215,9 @@ def test_what_was_built_stays_until_another_is_asked_for(built_for_90) -> None:
 
 
 TOOL = """#!/bin/bash
-# cmake, ninja and fetch_source.sh in a build that is killed where STOP says, all of it at once
+# cmake, ninja and the fetching scripts in a build that is killed where STOP says, all of it at once
 what=$(basename "$0" .sh)
+[[ $what != fetch_onednn ]] || exec mkdir -p "$1/usr"
 [[ "$*" != *" install" ]] || what=install
 echo "$what" >>"$CALLS"
 case $what in
@@ -237,7 +238,8 @@ class Stopped:
         shutil.copytree(CAFFE, self.caffe)
         (folder / "eval").mkdir()
         (folder / "eval" / "compute_ap.cpp").touch()
-        for tool in (folder / "cmake", folder / "ninja", self.caffe / "fetch_source.sh"):
+        fetching = [self.caffe / f"fetch_{what}.sh" for what in ("source", "onednn")]
+        for tool in (folder / "cmake", folder / "ninja", *fetching):
             tool.write_text(TOOL)
             tool.chmod(0o755)
         self.environment = {
@@ -299,6 +301,40 @@ def test_what_was_begun_with_other_files_is_begun_anew(stopped) -> None:
 def test_a_source_of_ones_own_may_have_changed_since(stopped, fresh) -> None:
     stopped.environment["CAFFE_SOURCE"] = str(fresh)
     stopped.build(stop="ninja")
+    assert stopped.build() == (0, ALL)
+
+
+@pytest.mark.parametrize(("major", "brought"), [(None, True), (3, True), (2, False)])
+def test_onednn_2_is_brought_along_where_the_system_has_another(stopped, tmp_path, major, brought) -> None:
+    if os.uname().machine != "x86_64":
+        pytest.skip("the engine is for x86")
+    header = tmp_path / "dnnl_version.h"
+    if major:
+        header.write_text(f"#define DNNL_VERSION_MAJOR {major}\n#define DNNL_VERSION_MINOR 2\n")
+    script = stopped.caffe / "build.sh"
+    text = script.read_text()
+    assert "/usr/include/oneapi/dnnl/dnnl_version.h" in text
+    script.write_text(text.replace("/usr/include/oneapi/dnnl/dnnl_version.h", str(header)))
+    assert stopped.build() == (0, ALL)
+    onednn = stopped.prefix / "build" / "onednn" / "usr"
+    configured = (stopped.prefix / "build" / "configured").read_text().splitlines()
+    assert onednn.is_dir() == brought == (f"-DCAFFE_ONEDNN={onednn}" in configured)
+
+
+def test_a_prefix_built_on_another_system_is_built_anew(stopped) -> None:
+    """As one that is mounted into a container of another release."""
+    stopped.build()
+    recipe = stopped.prefix / "recipe"
+    lines = recipe.read_text().splitlines()
+    here = next(line for line in lines if line.startswith("system "))
+    release = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+    )
+    version = release.get("VERSION_ID", "").strip('"')
+    assert here == f"system {release['ID']}{version} {os.uname().machine}"
+    recipe.write_text(recipe.read_text().replace(here, "system debian11 x86_64"))
+    assert stopped.build("--check")[0] == 1
+    (stopped.prefix / "build" / "recipe").write_text(recipe.read_text())
     assert stopped.build() == (0, ALL)
 
 

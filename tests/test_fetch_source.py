@@ -1,4 +1,4 @@
-"""fetch_source.sh: the first place that has Caffe's source gives it, and it is that source or none."""
+"""fetch_source.sh, fetch_onednn.sh: the first place that has the file gives it, and it is that or none."""
 
 import contextlib
 import hashlib
@@ -61,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 
     good: Path
     packed_otherwise: Path
+    more: dict[str, bytes]
     asked: list[str]
 
     def do_GET(self) -> None:
@@ -70,7 +71,10 @@ class Handler(BaseHTTPRequestHandler):
         if how in ("404", "403"):
             self.send_error(int(how))
         elif how in ("good", "otherwise", "wrong", "cut"):
-            body = (self.packed_otherwise if how == "otherwise" else self.good).read_bytes()
+            body = (
+                self.more.get(Path(self.path).name)
+                or (self.packed_otherwise if how == "otherwise" else self.good).read_bytes()
+            )
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -83,13 +87,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Places:
-    """The script with the test's own source pinned, and its places on a loopback server."""
+    """The scripts with the test's own files pinned, and their places on a loopback server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.tree = folder, write_tree(folder / "upstream", FILES)
         Handler.good = packed(folder / "debian.tar.gz", self.tree)
         Handler.packed_otherwise = packed(folder / "bvlc.tar.gz", self.tree, "caffe-99bd997")
-        Handler.asked = []
+        Handler.asked, Handler.more = [], {}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         self.prefix, self.out = folder / "prefix", folder / "out"
@@ -97,20 +101,33 @@ class Places:
 
     def run(self, mirror: str, *archives: str, bvlc: str = "404", **environment: str):
         """Run the script; ways of answering for the mirror, Debian's two archives, and BVLC."""
-        text = (ROOT / "tools/caffe/fetch_source.sh").read_text()
-        debian = " ".join(f"{self.address}/{how}" for how in archives)
-        for pattern, value in {
+        script = self.script("fetch_source.sh", {
             r"^sha256=\w+": f"sha256={hashlib.sha256(Handler.good.read_bytes()).hexdigest()}",
             r"^content=\w+": f"content={content_of(FILES)}",
-            r"^debian_archives=.*": f"debian_archives=({debian})",
             r"^bvlc=.*": f"bvlc={self.address}/{bvlc}",
-            r"Timeout=20": "Timeout=1",
-        }.items():
+        })  # fmt: skip
+        return self.run_script(script, mirror, *archives, **environment)
+
+    def script(self, name: str, values: dict[str, str]) -> Path:
+        """A copy of a script with what these patterns match replaced."""
+        text = (ROOT / "tools" / "caffe" / name).read_text()
+        for pattern, value in values.items():
             text, count = re.subn(pattern, value, text, flags=re.MULTILINE)
             assert count
-        script = self.folder / "tools/caffe/fetch_source.sh"
-        script.parent.mkdir(parents=True, exist_ok=True)
-        script.write_text(text)
+        copy = self.folder / "tools/caffe" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(text)
+        return copy
+
+    def run_script(
+        self, script: Path, mirror: str, archive: str = "404", snapshots: str = "404", **environment: str
+    ):
+        """Run it with these ways of answering."""
+        self.script("places.sh", {
+            r"^debian_archive=.*": f"debian_archive={self.address}/{archive}",
+            r"^debian_snapshots=.*": f"debian_snapshots={self.address}/{snapshots}",
+            r"Timeout=20": "Timeout=1",
+        })  # fmt: skip
         clean = {
             name: value
             for name, value in os.environ.items()
@@ -284,3 +301,63 @@ def test_the_edits_apply_to_bvlc_s_own_tree(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     subprocess.run([ROOT / "tools/caffe/apply_edits.sh", tmp_path / "out"], check=True)
+
+
+PACKAGES = ("libdnnl2_2.6.3-1_amd64.deb", "libdnnl-dev_2.6.3-1_amd64.deb")
+
+
+@pytest.fixture
+def onednn(places: Places) -> tuple[Places, Path]:
+    """Two packages as Debian's are, and the script with their sums pinned."""
+    sums = {}
+    for name in PACKAGES:
+        package, tree = name.partition("_")[0], places.folder / "packages" / name
+        control = f"Package: {package}\nVersion: 2\nArchitecture: all\nMaintainer: me\nDescription: one\n"
+        write_tree(tree, {"DEBIAN/control": control, f"usr/{package}": package})
+        subprocess.run(["dpkg-deb", "--build", tree, places.folder / name], check=True, capture_output=True)
+        Handler.more[name] = (places.folder / name).read_bytes()
+        sums[rf"^ *\[{re.escape(name)}\]=\w+"] = (
+            f"    [{name}]={hashlib.sha256(Handler.more[name]).hexdigest()}"
+        )
+    return places, places.script("fetch_onednn.sh", sums)
+
+
+def test_onednn_comes_from_the_first_place_that_has_it_and_stays(onednn) -> None:
+    places, script = onednn
+    done = places.run_script(script, "404", "wrong", "good")
+    assert done.returncode == 0, done.stderr
+    assert read_tree(places.out) == {"usr/libdnnl2": "libdnnl2", "usr/libdnnl-dev": "libdnnl-dev"}
+    said = done.stderr.splitlines()
+    assert len(said) == 4  # of each package, the mirror and the archive
+    assert sum("a file of another sha256 than the pinned one" in line for line in said) == 2
+    assert {path.name for path in places.downloads.iterdir()} == set(PACKAGES)
+    shutil.rmtree(places.out)
+    Handler.asked.clear()
+    again = places.run_script(script, "404")
+    assert (again.returncode, again.stderr, Handler.asked) == (0, "", [])
+
+
+def test_without_onednn_the_last_line_says_what_to_do_and_nothing_is_half_made(onednn) -> None:
+    places, script = onednn
+    done = places.run_script(script, "cut", "403", "empty")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("fetch_onednn: none of these has Debian 12's oneDNN: put ")
+    assert all(name in last for name in PACKAGES) and str(places.downloads) in last
+    assert not list(places.out.iterdir()) and not list(places.folder.glob("out.*"))
+    assert not list(places.downloads.iterdir())
+
+
+def test_a_package_put_there_that_is_cut_off_is_named_and_fetched(onednn) -> None:
+    places, script = onednn
+    cut = places.downloads / PACKAGES[0]
+    write_tree(places.downloads, {PACKAGES[0]: "!<arch>"})
+    done = places.run_script(script, "good")
+    assert done.returncode == 0
+    assert done.stderr == (f"fetch_onednn: {cut}: a file of another sha256 than the pinned one, or cut off\n")
+    assert read_tree(places.out).keys() == {"usr/libdnnl2", "usr/libdnnl-dev"}
+
+
+def test_caffe_s_source_is_not_looked_for_in_those_packages(places) -> None:
+    write_tree(places.downloads, {PACKAGES[0]: "!<arch>"})
+    assert places.run("good").stderr == ""

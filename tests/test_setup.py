@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PREFIX = Path(os.environ.get("CAFFE_PREFIX", ROOT / ".caffe"))
+SYSTEMS = "debian12 debian13 ubuntu24.04"
 FILES = 1500
 """Modules in the test's package: enough for a kill while pip unpacks them."""
 
@@ -43,10 +45,11 @@ class SetUp:
         self.folder, self.venv = folder, folder / "check out" / ".venv"
         tools = folder / "check out" / "tools"
         (tools / "caffe").mkdir(parents=True)
-        shutil.copy(ROOT / "tools" / "setup.sh", tools)
+        for name in ("setup.sh", "packages.sh"):
+            shutil.copy(ROOT / "tools" / name, tools)
         (tools / "caffe" / "build.sh").write_text("#!/bin/sh\n")
         (tools / "caffe" / "build.sh").chmod(0o755)
-        (tools / "apt-packages.txt").write_text("run bash # there\ntest coreutils # there too\n")
+        (tools / "apt-packages.txt").write_text(f"run bash [{SYSTEMS}] # there\ntest coreutils # there too\n")
         self.requirements = tools / "requirements.txt"
         self.requirements.write_text("many==1.0 # reason\n\n# tests: for --tests\nfew==1.0\n")
         self.packages, self.command = tools / "apt-packages.txt", [tools / "setup.sh"]
@@ -148,6 +151,16 @@ def test_an_environment_that_serves_the_tests_serves_without_them(made) -> None:
     assert made.run().stdout == "setup: ready\n"
 
 
+def test_only_the_environment(made) -> None:
+    """As the image's build wants it, in a step of its own: no package is looked at."""
+    script = made.packages.with_name("packages.sh")
+    kept = script.read_text()
+    script.write_text("#!/bin/sh\nexit 9\n")
+    assert made.run("--venv").returncode == 0
+    assert made.run().returncode == 1
+    script.write_text(kept)
+
+
 def test_a_package_that_cannot_be_had_is_a_sentence_and_no_mark(made) -> None:
     made.requirements.write_text("none==1.0\n")
     done = made.run()
@@ -183,6 +196,9 @@ APT = r"""#!/usr/bin/env python3
 # apt-get, dpkg, dpkg-query and sudo as far as set-up uses them; their state is a file
 import json, os, sys, time
 name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
+if words == ["--print-architecture"]:
+    print(os.environ.get("ARCHITECTURE", "amd64"))
+    sys.exit(0)
 place = os.environ["APT_STATE"]
 state = json.load(open(place))
 if name == "sudo":
@@ -193,6 +209,8 @@ if name == "dpkg-query":
     elif words[3] not in state["packages"]: sys.exit(1)
     else: print("install ok " + state["packages"][words[3]], end="")
     sys.exit(0)
+sources = [word.partition("=")[2] for word in words if word.startswith("Dir::Etc::SourceList=")]
+state.setdefault("sources", []).extend(open(one).read().splitlines() for one in sources)
 state["calls"].append(" ".join([name, *[word for word in words if not word.startswith("-q")]]))
 halves = [one for one, is_ in state["packages"].items() if is_ != "installed"]
 if name == "dpkg" and words == ["--configure", "-a"]:
@@ -201,6 +219,8 @@ if name == "dpkg" and words == ["--configure", "-a"]:
 elif "--fix-broken" in words:
     status = 100 if state["broken"] else 0
     if not status: state["packages"].update({one: "installed" for one in halves})
+elif "install" in words and state["offline"]:
+    status = 100
 elif "install" in words:
     if halves:
         print("E: dpkg was interrupted", file=sys.stderr)
@@ -220,14 +240,12 @@ sys.exit(status)
 @pytest.fixture
 def apt(setup: SetUp) -> SetUp:
     """The set-up with packages missing: their tools are stand-ins, the environment is made already."""
-    if 'VERSION_ID="12"' not in Path("/etc/os-release").read_text():
-        pytest.skip("another system than Debian 12 is refused")
     tools = setup.folder / "path"
     tools.mkdir()
     for name in ("apt-get", "dpkg", "dpkg-query", "sudo"):
         (tools / name).write_text(APT)
         (tools / name).chmod(0o755)
-    setup.packages.write_text("run one # reason\nrun two # reason\nbuild three\ntest four\n")
+    setup.packages.write_text(f"run one [{SYSTEMS}] # reason\nrun two # reason\nbuild three\ntest four\n")
     (setup.venv / "bin").mkdir(parents=True)
     python = Path("/usr/bin/python3").resolve()
     (setup.venv / "bin" / "python").symlink_to(python)
@@ -255,7 +273,7 @@ def test_only_what_is_missing_is_installed(apt) -> None:
     assert done.returncode == 0, done.stderr
     assert [call.rpartition(" install ")[2] for call in state["calls"]][1:] == ["one"]
     said = done.stdout.splitlines()
-    assert said[0] == "setup: installing 1 Debian packages, which takes some minutes: one"
+    assert said[0] == "packages: installing 1 of them, which takes some minutes: one"
     assert len(said) == 3 and re.fullmatch(r"installing packages, %: 61/100, \d+ s, by apt-get", said[1])
 
 
@@ -272,7 +290,7 @@ def test_one_that_cannot_be_finished_is_a_sentence_with_the_command(apt) -> None
     done, _ = run_apt(apt, {"one": "half-installed"}, wants=True, broken=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "setup: interrupted packages can't be finished; try: "
+        "packages: interrupted packages can't be finished; try: "
         "dpkg --configure -a && apt-get install --fix-broken, as root"
     )
 
@@ -280,18 +298,137 @@ def test_one_that_cannot_be_finished_is_a_sentence_with_the_command(apt) -> None
 def test_no_network_is_a_sentence(apt) -> None:
     done, state = run_apt(apt, {}, offline=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("setup: apt-get update failed: is there a network")
+    assert done.stderr.splitlines()[-1].startswith("packages: apt-get update failed: is there a network")
     assert state["packages"] == {}
+
+
+OS_RELEASES = {
+    "debian12": 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n',
+    "debian13": 'ID=debian\nVERSION_ID="13"\nVERSION_CODENAME=trixie\n',
+    "ubuntu24.04": 'ID=ubuntu\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n',
+    "ubuntu22.04": 'ID=ubuntu\nVERSION_ID="22.04"\nPRETTY_NAME="Ubuntu 22.04.5 LTS"\n',
+    "debian": 'ID=debian\nPRETTY_NAME="Debian GNU/Linux forky/sid"\n',
+    "fedora42": 'ID=fedora\nVERSION_ID=42\nPRETTY_NAME="Fedora Linux 42"\n',
+}
+
+
+def on(setup: SetUp, release: str) -> Path:
+    """packages.sh of this set-up, told that it runs on another release."""
+    said = setup.folder / "os-release"
+    said.write_text(OS_RELEASES[release])
+    script = setup.packages.with_name("packages.sh")
+    text, count = re.subn(r"^os_release=.*", f"os_release='{said}'", script.read_text(), flags=re.MULTILINE)
+    assert count == 1
+    script.write_text(text)
+    return script
+
+
+def named(setup: SetUp, release: str, architecture: str, *kinds: str) -> list[str]:
+    script = on(setup, release)
+    environment = setup.environment | {"ARCHITECTURE": architecture}
+    return subprocess.run(
+        [script, *kinds], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def test_a_line_is_for_the_releases_and_architectures_in_its_brackets(apt) -> None:
+    apt.packages.write_text(
+        "# run comment [debian12]\n"
+        "run  everywhere            # reason\n"
+        "run  old1.74 [debian12]    # reason [not debian13]\n"
+        "run  new1.83 [debian13 ubuntu24.04]\n"
+        "run  fast    [debian12 amd64]\n"
+        "run  arm     [arm64]\n"
+        "test old1.74 [debian12]\n"
+        "test more\n"
+    )
+    for release, architecture, expected in (
+        ("debian12", "amd64", ["everywhere", "fast", "old1.74"]),
+        ("debian12", "arm64", ["arm", "everywhere", "old1.74"]),
+        ("debian13", "amd64", ["everywhere", "new1.83"]),
+        ("ubuntu24.04", "arm64", ["arm", "everywhere", "new1.83"]),
+    ):
+        assert named(apt, release, architecture, "run") == expected
+    assert named(apt, "debian12", "amd64", "run", "test") == ["everywhere", "fast", "more", "old1.74"]
+
+
+@pytest.mark.parametrize("release", SYSTEMS.split())
+def test_the_list_has_each_of_caffe_s_libraries_once_for_every_release(apt, release) -> None:
+    apt.packages.write_text((ROOT / "tools" / "apt-packages.txt").read_text())
+    run = named(apt, release, "amd64", "run")
+    for part in ("boost-filesystem", "boost-thread", "boost-python", "python3.", "gflags", "google-glog"):
+        assert len([name for name in run if name.startswith(f"lib{part}")]) == 1, part
+    for part in ("hdf5-[0-9]", "hdf5-hl", "leveldb", "lmdb", "openblas", "opencv-imgcodecs", "protobuf"):
+        assert len([name for name in run if re.match(f"lib{part}", name)]) == 1, part
+    # oneDNN 2 is the system's on Debian 12 alone; brought along it wants OpenCL's loader; ARM has none of it
+    assert ("libdnnl2" in run) == (release == "debian12") != ("ocl-icd-libopencl1" in run)
+    assert not {"libdnnl2", "ocl-icd-libopencl1"} & set(named(apt, release, "arm64", "run"))
+
+
+@pytest.mark.parametrize("release", ["ubuntu22.04", "debian", "fedora42"])
+def test_another_system_is_told_of_the_container_and_nothing_is_made(apt, release) -> None:
+    on(apt, release)
+    done, state = run_apt(apt, {})
+    assert done.returncode == 1 and state["calls"] == []
+    said = re.search('PRETTY_NAME="(.*)"', OS_RELEASES[release])
+    assert said and done.stderr == (
+        f"packages: {said[1]} is neither Debian 12 or 13 nor Ubuntu 24.04; in a container it works all the same: "  # noqa: E501
+        'docker build -t caffe-article . && docker run --rm -v "$PWD/out:/workspace" caffe-article\n'
+    )
+
+
+MIRROR = "http://127.0.0.1:9/debian"
+
+
+@pytest.mark.parametrize(
+    ("release", "security", "lines"),
+    [
+        ("debian13", "http://127.0.0.1:9/more", [f"{MIRROR} trixie main", f"{MIRROR} trixie-updates main",
+                                                 "http://127.0.0.1:9/more trixie-security main"]),
+        ("ubuntu24.04", "", [f"{MIRROR} noble{one} main universe" for one in ("", "-updates", "-security")]),
+    ],
+)  # fmt: skip
+def test_a_mirror_is_used_this_time_alone(apt, release, security, lines) -> None:
+    """apt-get update and install read it from a file that is gone afterwards."""
+    on(apt, release)
+    apt.environment |= {"APT_MIRROR": MIRROR, "APT_SECURITY_MIRROR": security}
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    done, state = run_apt(apt, {})
+    assert done.returncode == 0, done.stderr
+    of = release.rstrip("0123456789.")
+    expected = [f"deb [signed-by=/usr/share/keyrings/{of}-archive-keyring.gpg] {line}" for line in lines]
+    assert state["sources"] == [expected, expected]  # of update and of install
+    assert not [
+        path for path in set(Path(tempfile.gettempdir()).iterdir()) - before if path.suffix == ".list"
+    ]
+
+
+def test_apt_itself_asks_the_mirror(tmp_path) -> None:
+    """Nothing listens there: apt says whom it asked."""
+    if os.geteuid() != 0:
+        pytest.skip("apt-get update is root's")
+    done = subprocess.run(
+        [ROOT / "tools/packages.sh", "--download", tmp_path / "files", "image"],
+        env=os.environ | {"APT_MIRROR": MIRROR, "APT_SECURITY_MIRROR": MIRROR},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if not done.stdout and done.returncode == 0:
+        pytest.skip("the package is installed here")
+    assert done.returncode == 1
+    assert f"{MIRROR}/dists/" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"packages: apt-get update failed: is there a network, and are the mirrors right ({MIRROR})?"
+    )
 
 
 def test_each_kind_of_package_has_what_it_needs_by_itself() -> None:
     kinds: dict[str, set[str]] = {}
     for line in (ROOT / "tools" / "apt-packages.txt").read_text().splitlines():
         if not line.startswith("#"):
-            kind, package = line.partition("#")[0].split()
+            kind, package = line.partition("#")[0].split()[:2]
             assert package not in kinds.setdefault(kind, set())
             kinds[kind].add(package)
-    assert kinds.keys() == {"run", "build", "test"}
+    assert kinds.keys() == {"run", "build", "test", "image"}
     assert {"python3-venv", "ca-certificates"} <= kinds["run"] & kinds["build"]
     assert {"g++", "patch", "libatomic1", "procps", "chromium"} <= kinds["test"]
 

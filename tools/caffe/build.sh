@@ -14,7 +14,7 @@ Stopped at any moment, the same command goes on from there.
   --toolkit DIR build with a CUDA toolkit of the machine (nvcc; cuDNN and NCCL in it or in /usr) instead of the wheels
                 pinned in requirements-cuda.txt (1.2 GB to download)
   --cpu         for the CPU alone. Without --cuda and --cpu: as last time, at first for the CPU
-  --mirror URL  a Debian mirror to take the source from first (default: the one apt uses here; see fetch_source.sh)
+  --mirror URL  a Debian mirror to take the source from first (default: APT_MIRROR, or the one apt uses here)
   --check       build nothing; exit 0 if what is there is up to date
   --test        also build Caffe's own tests, into the prefix's tests/, and run those for the CPU
 Environment: CAFFE_PREFIX, CAFFE_VENV (default .venv), CAFFE_SOURCE (a BVLC checkout or tarball of your own),
@@ -28,7 +28,7 @@ here=$root/tools/caffe
 prefix=${CAFFE_PREFIX:-$root/.caffe}
 build=$prefix/build
 venv=${CAFFE_VENV:-$root/.venv}
-cuda=${CAFFE_CUDA:-} arch="" toolkit="" mirror="" check=no test=no
+cuda=${CAFFE_CUDA:-} arch="" toolkit="" mirror=${APT_MIRROR:-} check=no test=no
 
 die() {
     echo "build: $*" >&2
@@ -47,11 +47,13 @@ recorded() {
     sed -n "s/^$1 //p" "$from" 2>/dev/null || true
 }
 
-# what the prefix is built from: the options, our files here, compute_ap, the source
+# what the prefix is built from: the options, the source, the system whose libraries it needs, our files here, compute_ap
 recipe() {
     printf 'cuda %s\n' "$cuda"
     [[ $cuda == no ]] || printf 'arch %s\ntoolkit %s\n' "$arch" "$toolkit"
     echo "source ${CAFFE_SOURCE:-pinned}"
+    # shellcheck source=/dev/null
+    echo "system $(. /etc/os-release && echo "$ID${VERSION_ID:-}") $(uname -m)"
     (cd "$root" && find tools/caffe eval/compute_ap.cpp -type f ! -name README.md -print0 | sort -z | xargs -0 sha256sum)
 }
 
@@ -160,6 +162,21 @@ get_source() {
     mv "$build/source.part" "$build/source"
 }
 
+# the system's own oneDNN, where it is 2 as Debian 12's, does; elsewhere that one is brought along. Its fast code is x86's
+get_onednn() {
+    local onednn=$build/onednn
+    [[ $(uname -m) == x86_64 ]] || return 0
+    ! grep -qs 'DNNL_VERSION_MAJOR *2$' /usr/include/oneapi/dnnl/dnnl_version.h || return 0
+    if [[ ! -d $onednn ]]; then
+        echo "build: oneDNN 2"
+        rm -rf "$onednn.part"*
+        "$here/fetch_onednn.sh" "$onednn.part" "$mirror"
+        sync -f "$onednn.part"
+        mv "$onednn.part" "$onednn"
+    fi
+    options+=(-DCAFFE_ONEDNN="$onednn/usr")
+}
+
 configure() { # CMAKE'S OPTIONS
     ! cmp -s <(printf '%s\n' "$@") "$build/configured" || return 0
     echo "build: configuring"
@@ -174,6 +191,7 @@ build() {
     keep_what_is_whole
     [[ $cuda == no ]] || cuda_options
     get_source
+    get_onednn
     configure -G Ninja -S "$here" -B "$build/objects" -DCMAKE_BUILD_TYPE=Release -DCAFFE_SOURCE="$build/source" \
         -DCAFFE_NUMPY_PYTHON="$venv/bin/python" -DCMAKE_INSTALL_PREFIX="$prefix" "${options[@]}"
     echo "build: compiling on $(nproc) cores$([[ $cuda == no ]] || echo ", for compute capabilities $arch")"

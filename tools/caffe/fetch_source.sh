@@ -3,13 +3,14 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-downloads=${CAFFE_PREFIX:-$root/.caffe}/downloads
+# shellcheck source=tools/caffe/places.sh
+source "$root/tools/caffe/places.sh"
 commit=99bd99795dcdf0b1d3086a8d67ab1782a8a08383 # BVLC's master of 2018-08-21: what came later is documentation
 tarball=caffe_1.0.0+git20180821.99bd997.orig.tar.gz # as Debian keeps it
 sha256=e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c
 # of what is compiled and tested (content_of): another packing of the same source has another sha256
 content=1ef527ec68c3ba8b2425ff2baa4b6a38af36ee9c3948b88017005b3aaf7bb18b
-debian_archives=(http://archive.debian.org/debian https://snapshot.debian.org/archive/debian/20210815T000000Z)
+debian_date=20210815T000000Z # of the snapshot to take: bullseye as it was released
 bvlc=https://codeload.github.com/BVLC/caffe/tar.gz/$commit
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
@@ -32,11 +33,6 @@ if (($# < 1 || $# > 2)) || [[ $1 == -* ]]; then
     exit 2
 fi
 
-die() {
-    echo "fetch_source: $*" >&2
-    exit 1
-}
-
 # unpacked TARBALL: sets top to the folder with Caffe's source; false where there is none in it
 unpacked() {
     rm -rf "$scratch/tree"
@@ -52,7 +48,12 @@ content_of() { # a source's folder
         xargs -0 -r sha256sum | sha256sum | cut -d' ' -f1)
 }
 
-is_pinned() { unpacked "$1" && [[ $(content_of "$top") == "$content" ]]; } # TARBALL
+is_pinned() { # TARBALL
+    unpacked "$1" && [[ $(content_of "$top") == "$content" ]] ||
+        { reason="not the source of Caffe ${commit:0:7}" && return 1; }
+}
+
+is_debians() { has_sha256 "$sha256" "$1" && is_pinned "$1"; } # TARBALL
 
 own_source() {
     if [[ -d $CAFFE_SOURCE ]]; then
@@ -69,59 +70,22 @@ own_source() {
 kept_source() {
     local one
     for one in "$downloads"/*; do
-        [[ -f $one ]] || continue
+        [[ -f $one && $one != *.deb ]] || continue
         if is_pinned "$one"; then return 0; fi
-        echo "fetch_source: $one: not the source of Caffe ${commit:0:7}, or cut off" >&2
+        echo "fetch_source: $one: $reason, or cut off" >&2
     done
     return 1
 }
 
-# the Debian mirrors this machine's apt reads, security updates left out; a list of mirrors counts by its first
-machines_mirrors() {
-    # shellcheck disable=SC2016 # apt's own placeholders
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
-        awk '$2 !~ /-/ && $3 == "main" && !seen[$1]++ { print $1 }' |
-        while read -r mirror; do
-            if [[ $mirror == mirror+file:* ]]; then mirror=$(awk 'NF && !/^#/ { print $1; exit }' "${mirror#mirror+file:}"); fi
-            echo "$mirror"
-        done
-}
-
-# apt's own downloader, so that the machine's proxies and certificates count
-download() { # URL FILE
-    /usr/lib/apt/apt-helper -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
-        -o Acquire::https::Timeout=20 download-file "$1" "$2"
-}
-
-# from URL NAME [SHA256]: true with the source in top and its tarball kept as NAME; else why not, in a line
-from() {
-    local part=$scratch/part said reason=""
-    rm -f "$part"
-    if ! said=$(LC_ALL=C download "$1" "$part" 2>&1); then
-        reason=$(sed -n "s/^E: Failed to fetch [^ ]*  *//p" <<<"$said" | head -n 1)
-        reason=${reason:-$(tail -n 1 <<<"$said")}
-    elif [[ -n ${3:-} && $(sha256sum <"$part") != "$3  -" ]]; then
-        reason="a file of another sha256 than the pinned one"
-    elif ! is_pinned "$part"; then
-        reason="not the source of Caffe ${commit:0:7}"
-    fi
-    if [[ -n $reason ]]; then
-        echo "fetch_source: $1: ${reason% }" >&2
-        return 1
-    fi
-    sync "$part"
-    mv "$part" "$downloads/$2"
-    sync "$downloads"
-}
-
-fetched_source() {
-    local mirror mirrors=("${@}")
-    mkdir -p "$downloads" 2>/dev/null && [[ -w $downloads ]] || die "cannot write to $downloads"
-    [[ -n ${mirrors[0]:-} ]] || mapfile -t mirrors < <(machines_mirrors)
-    for mirror in "${mirrors[@]}" "${debian_archives[@]}"; do
-        if from "${mirror%/}/pool/main/c/caffe/$tarball" "$tarball" "$sha256"; then return 0; fi
+fetched_source() { # [MIRROR]
+    local place places
+    may_keep_downloads
+    mapfile -t places < <(debian_places "$debian_date" "$@")
+    for place in "${places[@]}"; do
+        if from "$place/pool/main/c/caffe/$tarball" "$tarball" is_debians; then return 0; fi
     done
-    from "$bvlc" "caffe-${commit:0:7}.tar.gz" || die "none of these has Caffe's source: put $tarball from a machine that can fetch it \
+    from "$bvlc" "caffe-${commit:0:7}.tar.gz" is_pinned ||
+        die "none of these has Caffe's source: put $tarball from a machine that can fetch it \
 into $downloads, name a Debian mirror (tools/setup.sh --mirror), or set CAFFE_SOURCE to a BVLC Caffe checkout"
 }
 
@@ -133,5 +97,5 @@ rm -rf "$scratch"
 mkdir "$scratch"
 trap 'rm -rf "$scratch"' EXIT
 top=""
-if [[ -n ${CAFFE_SOURCE:-} ]]; then own_source; else kept_source || fetched_source "${2:-}"; fi
+if [[ -n ${CAFFE_SOURCE:-} ]]; then own_source; else kept_source || fetched_source "${@:2}"; fi
 cp -a "$top/." "$folder"
