@@ -17,12 +17,14 @@ from PIL import Image
 from data_prep.classes.folders import class_folders
 from data_prep.download.picture_list import PictureGetter, obtain_landmarks, read_links
 from data_prep.download.sfm120k import obtain_sfm120k
-from data_prep.download.things import SOURCES, Thing, from_mirrors, obtain, read_thing
+from data_prep.download.things import SOURCES, Thing, from_mirrors, mirror_first, obtain, read_thing
 from data_prep.download.transfer import Patience
 from tools.program import positive_int, run_program
 
 OTHER_SOURCES = "FETCH_SOURCES"
 """The environment's name for a table in place of sources.toml: a mirror of one's own, for a whole run."""
+MIRROR = "DATA_URL"
+"""The environment's name for the address of a folder with all files by their names, which is asked first."""
 THINGS = (
     *("oxford5k-images", "oxford5k-gt", "paris6k-images", "paris6k-gt"),
     *("roxford5k-gt", "rparis6k-gt", "vgg16"),
@@ -92,7 +94,7 @@ def _add_places(command: argparse.ArgumentParser, what: str) -> None:
         action="append",
         metavar="URL",
         help="get it from here instead (several times: one after the other); a URL ending in '/' is a folder"
-        " that has the files by their names",
+        f" that has the files by their names. {MIRROR} in the environment names such a folder to ask first",
     )
     command.add_argument(
         "--sources",
@@ -159,10 +161,15 @@ def _add_patience(command: argparse.ArgumentParser, default: Patience) -> None:
     )
 
 
-def chosen(sources: Path, name: str, urls: list[str] | None) -> Thing:
-    """The thing from its table, or from addresses of one's own. Raises what reading the table does."""
+def chosen(sources: Path, name: str, urls: list[str] | None, mirror: str) -> Thing:
+    """The thing from its table, or from addresses of one's own, or from a mirror first (none: "").
+
+    Raises what reading the table does.
+    """
     thing = read_thing(sources, name)
-    return from_mirrors(thing, urls) if urls else thing
+    if urls:
+        return from_mirrors(thing, urls)
+    return mirror_first(thing, mirror) if mirror else thing
 
 
 def get_landmarks(
@@ -200,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.thing == "landmarks":
             getter = PictureGetter(patience, args.max_mb * 1_000_000, args.min_side)
             return get_landmarks(args.urls, args.out, args.report, getter, args.threads)
-        thing = chosen(args.sources, args.thing, args.url)
+        thing = chosen(args.sources, args.thing, args.url, os.environ.get(MIRROR, ""))
         if args.thing == "sfm120k":
             return obtain_sfm120k(
                 thing, args.out, patience, images=args.images, keep_archive=args.keep_archive

@@ -491,6 +491,31 @@ def test_a_table_nested_too_deep(tmp_path: Path) -> None:
         read_thing(path, "vgg16")
 
 
+# A mirror of one's own, for a whole run
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_mirror_is_asked_before_the_published_address(
+    site: Site, run, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It has the weights; of the pictures only the published address has the archive."""
+    archive = tgz({f"{i}.jpg": jpg(i) for i in range(3)})
+    site.files |= {"/near/v.caffemodel": BODY, "/far/images.tgz": archive, "/far/v": b"not asked for"}
+    text = sources.read_text().replace(
+        'name = "images.tgz", urls = []', f'name = "images.tgz", urls = ["{site.root}/far/images.tgz"]'
+    )
+    sources.write_text(
+        text.replace(
+            'name = "v.caffemodel", urls = []', f'name = "v.caffemodel", urls = ["{site.root}/far/v"]'
+        )
+    )
+    monkeypatch.setenv("DATA_URL", f"{site.root}/near{end}")
+    assert run("vgg16", tmp_path / "v") == 0
+    assert (tmp_path / "v").read_bytes() == BODY
+    assert run("oxford5k-images", tmp_path / "jpg") == 0
+    assert names(tmp_path / "jpg") == {"0.jpg", "1.jpg", "2.jpg"}
+
+
 # Two at once, and interrupted
 
 

@@ -122,6 +122,13 @@ def from_mirrors(thing: Thing, urls: list[str]) -> Thing:
     return replace(thing, files=tuple(files))
 
 
+def mirror_first(thing: Thing, folder: str) -> Thing:
+    """The thing with a folder asked for its files, by their names, before the thing's own addresses."""
+    folder = folder.rstrip("/")
+    files = (replace(file, urls=(f"{folder}/{file.name}", *file.urls)) for file in thing.files)
+    return replace(thing, files=tuple(files))
+
+
 def obtain(thing: Thing, out: Path, patience: Patience, keep_archive: bool) -> str:
     """Have a thing at `out`, downloading it if it isn't there; returns a sentence on what was done.
 
