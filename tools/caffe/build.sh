@@ -197,7 +197,7 @@ build() {
     echo "build: compiling on $(nproc) cores$([[ $cuda == no ]] || echo ", for compute capabilities $arch")"
     ninja -C "$build/objects" >"$build/compile.log" 2>&1 ||
         { grep -m 5 -A 10 -E 'error|FAILED' "$build/compile.log" >&2; die "compiling failed: $build/compile.log"; }
-    rm -f "$prefix/recipe" "$prefix/env.sh" # a prefix without them is not taken for whole
+    rm -rf "$prefix/recipe" "$prefix/env.sh" "$prefix/python" # a prefix without the first two is not taken for whole
     CMAKE_INSTALL_ALWAYS=1 ninja -C "$build/objects" install >>"$build/compile.log" 2>&1 ||
         { tail -n 5 "$build/compile.log" >&2; die "installing into $prefix failed: $build/compile.log"; }
     [[ $cuda == no || $toolkit != wheels ]] || ship_cuda_libraries
