@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -212,6 +213,12 @@ def test_what_was_built_stays_until_another_is_asked_for(built_for_90) -> None:
     assert run(check, "--check", "--arch", "75;90", **built_for_90).returncode == 1
     assert run(check, "--check", "--cpu", **built_for_90).returncode == 1
     assert run(check, "--check", **built_for_90 | {"CAFFE_CUDA": "0"}).returncode == 1
+
+
+def test_pycaffe_is_named_for_the_python_it_was_built_for() -> None:
+    """A Python of another minor version finds none, and the programs say so in a sentence."""
+    built = [file.name for file in (PREFIX / "python" / "caffe").glob("_caffe*.so")]
+    assert built == [f"_caffe{sysconfig.get_config_var('EXT_SUFFIX')}"]
 
 
 TOOL = """#!/bin/bash
