@@ -12,10 +12,12 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PREFIX = Path(os.environ.get("CAFFE_PREFIX", ROOT / ".caffe"))
@@ -458,3 +460,29 @@ def test_what_our_programs_and_pycaffe_import_is_installed_without_the_tests_pac
     }
     assert {"numpy", "six", "skimage"} <= imported
     assert lacking == set()
+
+
+def pinned_in(text: str) -> set[str]:
+    return {
+        canonicalize_name(line.partition("==")[0])
+        for line in text.splitlines()
+        if "==" in line and not line.startswith("#")
+    }
+
+
+def needed_by(name: str) -> set[str]:
+    """What a package says it needs here, extras left out."""
+    needs = map(Requirement, requires(name) or [])
+    return {
+        canonicalize_name(one.name) for one in needs if not one.marker or one.marker.evaluate({"extra": ""})
+    }
+
+
+def test_every_package_that_comes_along_is_pinned_where_it_is_needed() -> None:
+    """pip would take the newest of one that isn't, and another tomorrow."""
+    text = (ROOT / "tools" / "requirements.txt").read_text()
+    run, everything = pinned_in(text.partition("# tests")[0]), pinned_in(text)
+    assert {"numpy", "joblib"} <= run < everything
+    here = {canonicalize_name(one.metadata["Name"]) for one in distributions()}
+    assert set().union(*map(needed_by, run & here)) - run == set()
+    assert set().union(*map(needed_by, everything & here)) - everything == set()
