@@ -155,6 +155,46 @@ def test_a_folder_that_is_no_database(made, tmp_path, capsys) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def datum(**fields: object) -> bytes:
+    pixels = b"x" * 192
+    return caffe_pb2.Datum(
+        **{"channels": 3, "height": 8, "width": 8, "data": pixels} | fields
+    ).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], "is empty"),
+        ([datum(), datum(width=4, data=b"x" * 96)], "several sizes, such as 3 x 8 x 4 and 3 x 8 x 8"),
+        ([datum(), datum(data=b"x")], "entry 1: 1 values for 3 x 8 x 8"),
+        ([datum(channels=0, data=b"")], "entry 0: 0 values for 0 x 8 x 8"),
+        ([b"\xff\xff\xff"], "entry 0: not a Datum of Caffe's"),
+    ],
+)
+def test_no_mean_is_made_of_a_database_that_has_none(tmp_path: Path, values: list[bytes], words: str) -> None:
+    """compute_image_mean ends by a failed check or an exception there, or writes nonsense."""
+    with lmdb.open(str(tmp_path / "db"), map_size=1 << 20) as database, database.begin(write=True) as writing:
+        for number, value in enumerate(values):
+            writing.put(str(number).encode(), value)
+    command = [ROOT / "tools/make_mean.sh", tmp_path / "db", tmp_path / "mean"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("mean*"))
+
+
+def test_a_failed_check_of_compute_image_mean_is_one_sentence(tmp_path: Path) -> None:
+    """At one picture of many, which the look at some of them has missed."""
+    with lmdb.open(str(tmp_path / "db"), map_size=1 << 22) as database, database.begin(write=True) as writing:
+        for number in range(200):
+            writing.put(b"%03d" % number, datum(data=b"x") if number == 101 else datum())
+    command = [ROOT / "tools/make_mean.sh", tmp_path / "db", tmp_path / "mean"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("I")]
+    assert done.returncode == 134 and len(said) == 1
+    assert said[0].startswith("make_mean: compute_image_mean has stopped: Check failed: size_in_datum")
+
+
 def test_as_a_program(made) -> None:
     command = [sys.executable, "-m", "tools.check_lmdb", made / "db", made / "list.txt", "--size=64x48"]
     assert subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 0

@@ -113,6 +113,31 @@ def test_labels_that_are_no_class(
         ("phase: TRAIN", "phase: TEST", "no Data layer to train from"),
         ('top: "accuracy"', 'top: "accuracy" accuracy_param { top_k: 5 }', "the best 5 of 3 classes"),
         ("num_output: 3", "num_outputs: 3", "net, line 8"),
+        ("batch_size: 4", "batch_size: 4 prefetch: 0", "prefetch of train must be 1 to 1000, not 0"),
+        ("batch_size: 4", "batch_size: 4 prefetch: 4000000000", "prefetch of train must be 1 to 1000"),
+        ("batch_size: 4", "batch_size: 30000000", "phase TRAIN: Check failed: shape[i] <= 0x7fffffff"),
+        (
+            'top: "label" include { phase: TEST }',
+            'top: "label" top: "x" include { phase: TEST }',
+            "has 3 tops",
+        ),
+        (
+            'top: "label" include { phase: TEST }',
+            "include { phase: TEST }",
+            "TEST: Unknown bottom blob 'label'",
+        ),
+        ("include { phase: TRAIN }", "", "phase TEST: Top blob 'data' produced by multiple sources"),
+        ("include { phase: TRAIN }", 'include { phase: TRAIN stage: "a" }', "no Data layer to train from"),
+        ("InnerProduct", "InnerProdukt", "phase TRAIN: Check failed: registry.count(type) == 1"),
+        ('bottom: "data"', 'bottom: "daat"', "phase TRAIN: Unknown bottom blob 'daat'"),
+        ("num_output: 3", 'num_output: 3 weight_filler { type: "xaiver" }', "Unknown filler name: xaiver"),
+        ('mean" crop_size: 6 }', 'mean" crop_size: 5 }', "3 x 108 and 3 x 75 in training and in tests"),
+        (
+            'layer { name: "loss"',
+            'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+            'convolution_param { num_output: 4 kernel_size: 3 group: 0 } } layer { name: "loss"',
+            "phase TRAIN: it crashed (signal 8",
+        ),
     ],
 )
 def test_a_network_that_does_not_fit(
@@ -137,6 +162,18 @@ def test_a_network_that_does_not_fit(
         ('lr_policy: "step"', 'lr_policy: "steps"', "lr_policy must be one of fixed, step"),
         ("stepsize: 20", "", "needs a stepsize"),
         ('snapshot_prefix: "snapshots/s"', "", "it has no snapshot_prefix"),
+        ("base_lr: 0.1", "base_lr: nan", "base_lr must be a number from 0 up, not nan"),
+        ("base_lr: 0.1", 'base_lr: 0.1 momentum: 0.9 type: "AdaGrad"', "AdaGrad goes without momentum"),
+        (
+            "base_lr: 0.1",
+            'base_lr: 0.1 rms_decay: 1 type: "RMSProp"',
+            "rms_decay must lie between 0 and 1, not 1",
+        ),
+        (
+            "base_lr: 0.1",
+            'base_lr: 0.1 weights: "gone.caffemodel"',
+            "weights names gone.caffemodel, which is no",
+        ),
     ],
 )
 def test_a_solver_that_does_not_fit(
@@ -146,6 +183,27 @@ def test_a_solver_that_does_not_fit(
     (here / "solver").write_text(SOLVER.replace(old, new))
     status, said = said_of(capsys)
     assert status == 1 and words in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("include { phase: TRAIN }", "exclude { phase: TEST }"),
+        ("mirror: true", "mirror: true force_gray: true"),
+        ("test_iter: 1 test_interval: 20", ""),
+    ],
+)
+def test_what_caffe_takes_is_not_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
+) -> None:
+    """Caffe makes grey of encoded pictures alone; without test_iter it builds no network for tests."""
+    net, solver = NET.replace(old, new), SOLVER.replace(old, new)
+    assert (net, solver) != (NET, SOLVER)
+    (here / "net").write_text(net)
+    (here / "solver").write_text(solver.replace("max_iter: 60", "max_iter: 1"))
+    (here / "snapshots").mkdir()
+    assert said_of(capsys)[0] == 0
+    subprocess.run(["caffe", "train", "-solver", "solver"], capture_output=True, check=True)
 
 
 def test_a_mean_of_another_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

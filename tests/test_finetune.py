@@ -292,17 +292,54 @@ def test_a_training_that_goes_on_sees_the_pictures_that_come_next(folder: Path) 
     assert (folder / "out.caffemodel").read_bytes() == undisturbed
 
 
-def test_a_failed_check_is_told_without_its_stack_trace(folder: Path) -> None:
+def test_what_caffe_refuses_is_said_before_it_starts(folder: Path) -> None:
     fill(folder)
     path = folder / "filled/train_val.prototxt"
     path.write_text(path.read_text().replace('"SoftmaxWithLoss"', '"NoSuchLayer"'))
     done = finetune(folder)
+    assert done.returncode == 1 and "Unknown layer type: NoSuchLayer" in done.stderr
+    assert "stack trace" not in done.stdout + done.stderr and not (folder / "filled/log.txt").exists()
+
+
+def test_a_failed_check_is_told_without_its_stack_trace(folder: Path) -> None:
+    """Of one that Caffe comes to when it learns."""
+    fill(folder)
+    path = folder / "filled/train_val.prototxt"
+    both = "propagate_down: true propagate_down: true"
+    path.write_text(path.read_text().replace('type: "SoftmaxWithLoss"', f'type: "SoftmaxWithLoss" {both}'))
+    done = finetune(folder)
     assert done.returncode == 134  # Caffe's CHECK aborts
-    assert "Unknown layer type: NoSuchLayer" in done.stdout
     assert "    @ " not in done.stdout and "stack trace" not in done.stdout
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("finetune: Caffe has stopped: Check failed: ") and "NoSuchLayer" in last
+    said = "finetune: Caffe has stopped: SoftmaxWithLoss Layer cannot backpropagate to label inputs."
+    assert done.stderr.splitlines()[-1] == said and "Aborted" not in done.stderr
     assert "stack trace" in (folder / "filled/log.txt").read_text()
+
+
+def test_a_crash_is_told_without_its_stack_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As glog writes it where a signal ends Caffe."""
+    fill(folder)
+    (folder / "bin").mkdir()
+    (folder / "bin/caffe").write_text(
+        """#!/bin/sh
+cat <<'LOG' >&2
+}
+I20260101 00:00:00.000000     1 net.cpp:382] c -> c
+*** Aborted at 1795908346 (unix time) try "date -d @1795908346" if you are using GNU date ***
+PC: @                0x0 (unknown)
+*** SIGFPE (@0x7fdb2cc65448) received by PID 1 (TID 0x7fdb1e0a8e40) from PID 7; stack trace: ***
+    @     0x7fdb2cc65448 caffe::BaseConvolutionLayer<>::LayerSetUp()
+LOG
+kill -FPE $$
+"""
+    )
+    (folder / "bin/caffe").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+    done = finetune(folder)
+    log = folder / "filled/log.txt"
+    assert done.returncode == 136
+    said = f"finetune: Caffe has stopped: it crashed (signal FPE); {log} has all that it said\n"
+    assert done.stderr.endswith(said) and "exception" not in done.stderr
+    assert not re.search("@|stack trace|Aborted", done.stdout) and "SIGFPE" in log.read_text()
 
 
 def test_a_full_disk_loses_lines_of_the_log_and_is_said(folder: Path) -> None:

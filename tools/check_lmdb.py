@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from tools.files.image_list import Entry, read_image_list
-from tools.files.image_lmdb import is_encoded, key_of, open_lmdb, picture_of
+from tools.files.image_lmdb import is_encoded, key_of, open_lmdb, picture_of, shapes
 from tools.files.pixels import read_pixels
 from tools.program import positive_int, run_program, some
 
@@ -42,6 +42,21 @@ def check(path: Path, entries: list[Entry], *, root: str, size: tuple[int, int],
                 _compare(value, entries[i], root + entries[i].picture, size)
             except ValueError as error:
                 raise ValueError(f"{path}, entry {entries[i].picture}: {error}") from error
+
+
+def check_alone(path: Path, sample: int) -> int:
+    """How many entries a database has, which is whole and of pictures of one size, as far as a sample tells.
+
+    Raises ValueError where it isn't.
+    """
+    with open_lmdb(path) as environment:
+        sizes = sorted(shapes(environment, path, sample))
+        if len(sizes) > 1:
+            two = " and ".join(" x ".join(map(str, size)) for size in sizes[:2])
+            raise ValueError(
+                f"{path} holds pictures of several sizes, such as {two} (channels, height, width)"
+            )
+        return int(environment.stat()["entries"])
 
 
 def _missing(get: Callable[[bytes], bytes | None], entries: list[Entry]) -> str:
@@ -84,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="LIST",
         nargs="?",
         type=Path,
-        help="lines of PICTURE LABEL (default: only that the database is whole)",
+        help="lines of PICTURE LABEL (default: only that the database is whole, of pictures of one size)",
     )
     add("--root", default="", metavar="PREFIX", help="what convert_imageset put before the pictures' names")
     add("--size", type=height_and_width, default="256", metavar="HxW", help="picture size (default: 256x256)")
@@ -98,8 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         if args.list is None:
-            with open_lmdb(args.lmdb) as environment:
-                print(f"{args.lmdb}: {environment.stat()['entries']} entries, whole")
+            print(f"{args.lmdb}: {check_alone(args.lmdb, args.sample)} entries, whole")
             return
         entries = read_image_list(args.list)
         check(args.lmdb, entries, root=args.root, size=args.size, sample=args.sample)

@@ -1,7 +1,7 @@
 """Check a solver and its network before `caffe train` starts: Caffe ends by a failed check, or by a crash.
 
 What can be seen beforehand: which files the solver and the network name, batches, the pictures' size against
-the mean's and the crop's, the labels against the number of classes.
+the mean's and the crop's, the labels against the number of classes; and whether Caffe can build the network.
 """
 
 import argparse
@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.files.prototxt import file_of, read_net, read_solver
-from tools.network.checks import check_accuracy, check_data, check_solver, data_layers, outputs_of_classifier
+from tools.network.checks import (
+    check_accuracy,
+    check_built,
+    check_data,
+    check_solver,
+    data_layers,
+    outputs_of_classifier,
+)
 from tools.program import run_program
 
 
@@ -28,6 +35,7 @@ def check_training(path: Path) -> str:
         if not data_layers(net, "TRAIN"):
             raise ValueError("it has no Data layer to train from")
         check_accuracy(net)
+        check_built(net, ("TRAIN", "TEST") if solver.test_iter else ("TRAIN",))
     except ValueError as error:
         raise ValueError(f"{net_path}: {error}") from error
     return f"{path}: {'; '.join(said)}"

@@ -5,72 +5,15 @@ a typing error in a name, training starts from zeros there and looks alive.
 """
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from tools.files.caffemodel import FourAxes, Shape, Shapes, stored_shapes
-from tools.files.image_lmdb import entries, open_lmdb, picture_of
-from tools.files.prototxt import Layer, Net, file_of, last_words, read_net
-from tools.network.structure import classifier, test_phase
+from tools.files.prototxt import read_net
+from tools.network.built import wanted_shapes
+from tools.network.structure import classifier
 from tools.program import run_program
-
-TELL_SHAPES = """
-import json, sys, caffe
-params = caffe.Net(sys.argv[1], caffe.TEST).params
-print(json.dumps({name: [list(blob.shape) for blob in blobs] for name, blobs in params.items()}))
-"""
-
-
-def without_data(net: Net) -> Net:
-    """Return the test-phase network with Input layers of batch 1 in place of its Data layers.
-
-    The shapes of the weights don't depend on the pictures, and those may be large or not be made yet. A Data
-    layer's crop size is the picture's size; without one, its database is asked. Raises ValueError or OSError.
-    """
-    fed = test_phase(net)
-    for layer in fed.layer:
-        if layer.type == "Data":
-            shapes = [_picture_shape(layer), [1]]
-            layer.type = "Input"
-            for shape in shapes[: len(layer.top)]:
-                layer.input_param.shape.add(dim=shape)
-    return fed
-
-
-def _picture_shape(layer: Layer) -> list[int]:
-    crop = layer.transform_param.crop_size
-    if crop:
-        return [1, 1 if layer.transform_param.force_gray else 3, crop, crop]
-    source = file_of(layer.data_param.source)
-    with open_lmdb(source) as environment:
-        for _, value in entries(environment):
-            height, width, channels = picture_of(value).pixels.shape
-            return [1, channels, height, width]
-    raise ValueError(f"{source} is empty, so the size of its pictures can't be told")
-
-
-def wanted_shapes(net: Net) -> Shapes:
-    """Shapes of what each layer learns, from Caffe. Raises ValueError with Caffe's line where it can't tell.
-
-    Caffe ends its process on errors, so a process of its own does it.
-    """
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
-        file.write(text_format.MessageToString(net))
-        file.flush()
-        done = subprocess.run(
-            [sys.executable, "-c", TELL_SHAPES, file.name], capture_output=True, check=False
-        )
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace")
-        why = last_words(said) or "it ended without a word (out of memory?)"
-        raise ValueError(f"Caffe can't build the network: {why}")
-    return {name: [tuple(shape) for shape in shapes] for name, shapes in json.loads(done.stdout).items()}
 
 
 def fits(stored: Shape, wanted: Shape) -> bool:
@@ -120,7 +63,7 @@ def check_weights(train_val: Path, weights: Path, new: list[str] | None = None) 
     """
     stored = stored_shapes(weights)
     net = read_net(train_val)
-    wanted = wanted_shapes(without_data(net))
+    wanted = wanted_shapes(net)
     try:
         copied = check(wanted, stored, [classifier(net).name] if new is None else new)
     except ValueError as error:

@@ -54,11 +54,18 @@ done
 [[ -z $weights || -f $weights ]] || die "--weights $weights is not a file (Caffe takes a file, not an address)"
 gpus=$(wc -w <<<"${gpu//,/ }")
 
-# LOG: the failed check's own line, or what was said last
+# what glog writes of a failed check, and of a signal, that is for Caffe's own developers
+stack_trace='^ *@ +0x|^PC: @|^\*\*\* (Check failure stack trace|Aborted at|SIG[A-Z]+ )'
+
+# LOG STATUS: the failed check's own line, or the signal, or what was said last
 last_words() {
     local line
     line=$(grep -E '^F[0-9]+ ' "$1" | tail -n 1 | sed 's/^[^]]*\] //')
-    echo "${line:-$(grep -vE '^ *$|^[IW][0-9]+ |^ *@ *0x' "$1" | tail -n 1)}"
+    if [[ -z $line ]] && (($2 > 128)); then
+        line=$(grep -E '^ *what\(\): ' "$1" | tail -n 1 | sed 's/^ *what(): *//')
+        line="it crashed (signal $(kill -l "$2")${line:+, $line}); $1 has all that it said"
+    fi
+    echo "${line:-$(grep -vE '^ *$|^[IW][0-9]+ ' "$1" | tail -n 1)}"
 }
 
 caffe_pid=""
@@ -92,7 +99,7 @@ log() { # LOG SOLVER
     trap '' INT TERM HUP PIPE
     while IFS= read -r line || [[ -n $line ]]; do
         printf '%s\n' "$line" 2>/dev/null >>"$1" || true
-        [[ $line =~ ^\ *@\ +0x || $line == "*** Check failure stack trace"* ]] || printf '%s\n' "$line" 2>/dev/null || true
+        [[ $line =~ $stack_trace ]] || printf '%s\n' "$line" 2>/dev/null || true
         [[ $line != *"] Snapshotting to "* ]] || sync "$1" || true
         [[ $line != *"] Snapshotting solver state to "* ]] || prune "$2"
     done
@@ -142,12 +149,12 @@ train() {
     GLOG_minloglevel=0 CAFFE_SKIP_PICTURES=$skip caffe train -solver "$solver" "${start[@]}" >&7 2>&1 7>&- &
     caffe_pid=$!
     set +m
-    wait "$caffe_pid" || status=$?
+    { wait "$caffe_pid" || status=$?; } 2>/dev/null # where the shell would tell of a signal
     caffe_pid=""
     wait_for_log
     if ((status)); then
         full=$(little_room "$(dirname "$final")")
-        echo "finetune: Caffe has stopped${full:-: $(last_words "$log")}" >&2
+        echo "finetune: Caffe has stopped${full:-: $(last_words "$log" "$status")}" >&2
         exit "$status"
     fi
     [[ -f $final ]] || die "caffe stopped before its last iteration; the same command goes on from its snapshot"

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.check_training import check_training
-from tools.check_weights import check_weights, fits, wanted_shapes, without_data
+from tools.check_weights import check_weights, fits
 from tools.files.caffemodel import Shapes, stored_shapes
 from tools.files.image_lmdb import entry_count
 from tools.files.prototxt import Net, Solver, file_of, read_net, read_solver
 from tools.files.solverstate import SolverState, point_at, read_state
+from tools.network.built import wanted_shapes
 from tools.network.checks import check_solver, data_layers
 from tools.program import positive_int, run_program, to_disk
 
@@ -93,7 +94,7 @@ def newest_whole(solver: Solver) -> Snapshot | None:
     if not there:
         return None
     net = read_net(file_of(solver.net))
-    wanted = wanted_shapes(without_data(net))
+    wanted = wanted_shapes(net)
     for snapshot in there:
         try:
             state = read_whole(snapshot, solver, net, wanted)

@@ -131,6 +131,24 @@ def entries(environment: lmdb.Environment, every: int = 1) -> Iterator[tuple[byt
                 yield bytes(key), bytes(value)
 
 
+def shapes(environment: lmdb.Environment, path: Path, most: int = 20) -> set[tuple[int, int, int]]:
+    """Shapes (C, H, W) of the pictures of a database at path, of so many entries spread evenly.
+
+    Raises ValueError where there is none, or an entry is no picture.
+    """
+    count = environment.stat()["entries"]
+    if not count:
+        raise ValueError(f"{path} is empty")
+    found = set()
+    for key, value in entries(environment, max(1, count // most)):
+        try:
+            height, width, channels = picture_of(value).pixels.shape
+        except ValueError as error:
+            raise ValueError(f"{path}, entry {key.decode(errors='replace')}: {error}") from error
+        found.add((channels, height, width))
+    return found
+
+
 def labels(environment: lmdb.Environment, most: int) -> dict[int, bytes]:
     """The classes that there are, each with the key of its first entry.
 

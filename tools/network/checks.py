@@ -1,13 +1,15 @@
 """What Caffe would abort or crash on in the middle of a training, said before it: one sentence each."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tools.files.image_lmdb import entries, labels, open_lmdb, picture_of
+from tools.files.image_lmdb import labels, open_lmdb, shapes
 from tools.files.mean_file import read_mean_image
-from tools.files.prototxt import Layer, Net, Solver, caffe_messages, file_of
-from tools.network.structure import classifier
+from tools.files.prototxt import Layer, Net, Solver, file_of
+from tools.network.built import built_shapes, without_data
+from tools.network.structure import classifier, in_phase
 
 CHOICES = {
     "type": ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"),
@@ -16,9 +18,11 @@ CHOICES = {
 }
 """What Caffe's solver knows by name."""
 OTHER_NETS = ("net_param", "train_net", "train_net_param", "test_net", "test_net_param", "test_state")
+WITHOUT_MOMENTUM = ("AdaGrad", "RMSProp")
+MOST_PREFETCHED = 1000
+"""Batches that Caffe reads ahead, each of which takes its memory."""
 MOST_LABELS = 20_000
 """Entries whose labels are read, which takes some seconds; of a longer database those spread evenly."""
-SIZES = 20
 
 
 def check_solver(path: Path, solver: Solver) -> None:
@@ -51,16 +55,20 @@ def _objections(solver: Solver) -> Iterator[str]:
         yield "with test_interval it needs one test_iter of 1 or more"
     if not solver.snapshot_prefix:
         yield "it has no snapshot_prefix"
+    if solver.type in WITHOUT_MOMENTUM and solver.momentum:
+        yield f"{solver.type} goes without momentum, and it has {solver.momentum:g}"
+    if solver.type == "RMSProp" and not 0 <= solver.rms_decay < 1:
+        yield f"rms_decay must lie between 0 and 1, not {solver.rms_decay:g}"
+    if not math.isfinite(solver.base_lr) or solver.base_lr < 0:
+        yield f"base_lr must be a number from 0 up, not {solver.base_lr:g}"
+    for weights in solver.weights:
+        if not file_of(weights).is_file():
+            yield f"weights names {weights}, which is no file"
 
 
 def data_layers(net: Net, phase: str) -> list[Layer]:
-    """The Data layers of a phase: those whose rules name it, and those without rules."""
-    number = caffe_messages().Phase.Value(phase)
-    return [
-        layer
-        for layer in net.layer
-        if layer.type == "Data" and (not layer.include or any(rule.phase == number for rule in layer.include))
-    ]
+    """The Data layers of phase TRAIN or TEST."""
+    return [layer for layer in in_phase(net, phase).layer if layer.type == "Data"]
 
 
 def outputs_of_classifier(net: Net) -> int | None:
@@ -75,13 +83,16 @@ def check_data(layer: Layer, classes: int | None) -> str:
     source = file_of(layer.data_param.source)
     if layer.data_param.batch_size < 1:
         raise ValueError(f"the batch of {source} must be 1 or more, not {layer.data_param.batch_size}")
+    if not 1 <= layer.data_param.prefetch <= MOST_PREFETCHED:
+        raise ValueError(
+            f"prefetch of {source} must be 1 to {MOST_PREFETCHED}, not {layer.data_param.prefetch}"
+        )
+    if not 1 <= len(layer.top) <= 2:
+        raise ValueError(f"layer {layer.name} has {len(layer.top)} tops: the pictures and the labels are two")
     if layer.data_param.backend != layer.data_param.LMDB:
         raise ValueError(f"{source} needs backend: LMDB in data_param (Caffe's default is LEVELDB)")
     with open_lmdb(source) as environment:
-        count = environment.stat()["entries"]
-        if not count:
-            raise ValueError(f"{source} is empty")
-        sizes = set(_shapes(entries(environment, max(1, count // SIZES)), source))
+        sizes, count = shapes(environment, source), environment.stat()["entries"]
         if len(sizes) > 1 and not layer.transform_param.crop_size:
             raise ValueError(f"{source} holds pictures of several sizes, such as {_words(sorted(sizes))}")
         for shape in sorted(sizes):
@@ -91,16 +102,7 @@ def check_data(layer: Layer, classes: int | None) -> str:
     return f"{count} pictures in {source}"
 
 
-def _shapes(sample: Iterator[tuple[bytes, bytes]], source: Path) -> Iterator[tuple[int, int, int]]:
-    for key, value in sample:
-        try:
-            height, width, channels = picture_of(value).pixels.shape
-        except ValueError as error:
-            raise ValueError(f"{source}, entry {key.decode(errors='replace')}: {error}") from error
-        yield channels, height, width
-
-
-def _words(shapes: Sequence[tuple[int, int, int]]) -> str:
+def _words(shapes: Sequence[tuple[int, ...]]) -> str:
     return " and ".join(" x ".join(map(str, shape)) for shape in shapes[:2])
 
 
@@ -137,6 +139,23 @@ def check_labels(found: dict[int, bytes], classes: int, source: Path) -> None:
         f"{classes} classes apart, 0 to {classes - 1}{counted}: "
         "python -m data_prep.rename_classes numbers them"
     )
+
+
+def check_built(net: Net, phases: Sequence[str]) -> None:
+    """Raise ValueError with Caffe's own line for a network that it can't build in these phases together.
+
+    The tests take the training's weights, so their shapes must be the same in both.
+    """
+    shapes = built_shapes({phase: without_data(net, phase) for phase in phases})
+    first, *others = shapes.values()
+    for other in others:
+        for name in first.keys() & other.keys():
+            if first[name] != other[name]:
+                both = " and ".join(_words(one[name][:1]) for one in (first, other))
+                raise ValueError(
+                    f"layer {name} has weights of {both} in training and in tests: do crop_size, or the "
+                    "pictures' sizes, differ?"
+                )
 
 
 def check_accuracy(net: Net) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tools.files.prototxt import Layer, Net
-from tools.network.structure import test_phase
+from tools.network.structure import in_phase
 
 
 class Rename(NamedTuple):
@@ -34,7 +34,7 @@ def own_blobs(net: Net) -> tuple[Net, list[Rename]]:
 
     Raises ValueError for a network that Caffe would refuse, and for one whose function can't be kept.
     """
-    new = test_phase(net)
+    new = in_phase(net, "TEST")
     blobs = _Blobs(taken={blob for layer in new.layer for blob in layer.top})
     renames = list(_rewire(new, blobs))
     return new, renames

@@ -12,15 +12,18 @@ def copy_of(net: Net) -> Net:
     return new
 
 
-def test_phase(net: Net) -> Net:
-    """Return the network without the layers that include and exclude rules leave out of the test phase."""
+def in_phase(net: Net, phase: str) -> Net:
+    """Return the network without the layers that its rules leave out of phase TRAIN or TEST."""
+    state = type(net.state)()
+    state.CopyFrom(net.state)
+    state.phase = caffe_messages().Phase.Value(phase)
     new = copy_of(net)
     del new.layer[:]
-    new.layer.extend(layer for layer in net.layer if _in_test_phase(layer, net.state))
+    new.layer.extend(layer for layer in net.layer if _is_left(layer, state))
     return new
 
 
-def _in_test_phase(layer: Layer, state: Any) -> bool:
+def _is_left(layer: Layer, state: Any) -> bool:
     """Net::FilterNet: with include rules one must hold, and no exclude rule may."""
     if layer.include:
         return any(_rule_holds(rule, state) for rule in layer.include)
@@ -28,9 +31,9 @@ def _in_test_phase(layer: Layer, state: Any) -> bool:
 
 
 def _rule_holds(rule: Any, state: Any) -> bool:
-    """Net::StateMeetsRule, in the test phase."""
+    """Net::StateMeetsRule."""
     return (
-        (not rule.HasField("phase") or rule.phase == caffe_messages().TEST)
+        (not rule.HasField("phase") or rule.phase == state.phase)
         and (not rule.HasField("min_level") or state.level >= rule.min_level)
         and (not rule.HasField("max_level") or state.level <= rule.max_level)
         and set(rule.stage) <= set(state.stage)
