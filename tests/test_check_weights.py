@@ -167,7 +167,11 @@ def test_a_caffemodel_cut_short(pretrained, capsys) -> None:
     ("old", "new", "said"),
     [
         ("num_output: 4", "num_outputs: 4", "train_val.prototxt, line 7: .*num_outputs"),
-        ('"Convolution"', '"Convolutions"', "Caffe can't build the network of phase TEST: .*Unknown layer type"),
+        (
+            '"Convolution"',
+            '"Convolutions"',
+            "Caffe can't build the network of phase TEST: .*Unknown layer type",
+        ),
         ("crop_size: 12", "", "not there can't be read as an LMDB: No such file or directory"),
     ],
 )
