@@ -131,7 +131,8 @@ def truth_of(path: Path) -> object:
 
 def unpacked(path: Path) -> None:
     """An archive, into a folder beside it."""
-    unpack(path, path.parent / "out", "*", 1 << 20, 100)
+    (path.parent / "out").mkdir()
+    unpack(path, path.parent / "out", "", 1 << 20, 100)
 
 
 def table_of_figures(path: Path) -> object:

@@ -168,6 +168,13 @@ def test_a_profile_may_be_of_any_encoding(tmp_path: Path, encoding: str) -> None
     assert "data_prep.fetch vgg16" in said and "expected NAME=value" not in said  # the weights alone lack
 
 
+def test_a_profile_in_utf_16_is_named_as_that(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes("SEED=7\n".encode("utf-16"))
+    done = run_all("--profile", "mine", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 1 and "mine holds bytes of 0: it is damaged, or in UTF-16" in done.stderr
+    assert "expected NAME=value" not in done.stderr
+
+
 @pytest.mark.parametrize("value", ["many", "0", "-2", "2.5", "100000"])
 def test_a_nonsensical_number_of_threads_is_one_sentence(value: str) -> None:
     done = run_all("--dry-run", OMP_NUM_THREADS=value)

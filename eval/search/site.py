@@ -167,7 +167,7 @@ def read_box(value: Any) -> Box | None:
     if value is None:
         return None
     numbers = value if isinstance(value, list) else []
-    if len(numbers) != 4 or not all(isinstance(one, int | float) for one in numbers):
+    if len(numbers) != 4 or not all(type(one) in (int, float) for one in numbers):
         raise ValueError("A box is four numbers: left, top, right, bottom.")
     # compared before they become floats, which numbers of 400 digits can't
     x1, y1, x2, y2 = numbers

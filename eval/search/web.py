@@ -45,8 +45,10 @@ def _say_what_is_wrong(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def failed(error: HTTPException) -> tuple[Response, int]:
         words = error.description
-        if error.code == 413:
+        if error.code == 413 and request.path == "/uploads":
             words = f"The file is too large: at most {UPLOAD_MB} MB go."
+        elif error.code == 413:
+            words = f"A question is of {QUESTION_BYTES} bytes at most."
         return jsonify(error=words), error.code or 500
 
     @app.errorhandler(ValueError)

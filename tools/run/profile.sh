@@ -11,6 +11,10 @@ read_settings() {
     local LC_ALL=C # values and comments are bytes, of whatever encoding
     local line number=0 name value quote
     local form='^[[:space:]]*([A-Za-z_]+)=(.*)$'
+    if [[ $(tr -d '\0' <"$1" | wc -c) != $(wc -c <"$1") ]]; then # which the shell passes over
+        problem "$1 holds bytes of 0: it is damaged, or in UTF-16, as some editors save; save it as UTF-8"
+        return
+    fi
     while IFS= read -r line || [[ -n $line ]]; do
         number=$((number + 1)) line=${line%$'\r'}
         ((number > 1)) || line=${line#$'\xEF\xBB\xBF'} # a byte-order mark, as some editors write it
