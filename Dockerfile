@@ -18,10 +18,11 @@ RUN tools/packages.sh --download /packages run image
 # nothing else, so that a change to any other file leaves it as it is. Each download has a step of its own, and what pip
 # and apt had before a connection was cut is kept between builds.
 FROM base AS build
-ARG APT_MIRROR APT_SECURITY_MIRROR PIP_INDEX_URL
+ARG APT_MIRROR APT_SECURITY_MIRROR
 COPY tools/packages.sh tools/apt-packages.txt tools/
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked tools/packages.sh --install run build
 COPY tools/setup.sh tools/requirements.txt tools/
+ARG PIP_INDEX_URL
 RUN --mount=type=cache,target=/root/.cache/pip tools/setup.sh --venv
 COPY tools/caffe tools/caffe
 COPY eval/compute_ap.cpp eval/
