@@ -131,12 +131,23 @@ def workers(network: Network, jobs: int, gpus: list[int] | None) -> Iterator[Exe
             pool.shutdown()
         except BrokenProcessPool as error:
             StopError.check()  # a signal to all processes at once has ended the workers first
-            raise _cause_of_death(log.read()) from error
+            cause = _cause_of_death(log.read())
+            if isinstance(cause, LostProcessError) and isinstance(error, _BrokenPoolError):
+                _refuse_crashing(error.pictures)
+            raise cause from error
         finally:
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+class _BrokenPoolError(BrokenProcessPool):
+    """A process of the pool has died while these pictures were under way."""
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        super().__init__()
+        self.pictures = pictures
 
 
 class LostProcessError(OSError):
@@ -172,9 +183,11 @@ def computed(
         done = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED).done
         # errors last: what was computed beside them is kept; the first picture's is told
         for future in sorted(done, key=lambda one: (one.exception() is not None, under_way[one].start)):
-            if isinstance(future.exception(), BrokenProcessPool | LostProcessError):
-                StopError.check()  # a signal to all processes at once has ended the workers first
-                _refuse_crashing([one for batch in under_way.values() for one in batch.pictures])
+            if isinstance(lost := future.exception(), BrokenProcessPool | LostProcessError):
+                pictures = [one for batch in under_way.values() for one in batch.pictures]
+                if isinstance(lost, BrokenProcessPool):
+                    raise _BrokenPoolError(pictures) from lost  # workers() knows what Caffe has said
+                _refuse_crashing(pictures)
             yield under_way.pop(future), future.result()
 
 
