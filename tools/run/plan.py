@@ -25,7 +25,7 @@ DOWNLOAD_RATE = 10e6  # bytes a second: a guess, said as one
 
 # VGG16 on 2 cores, seconds a picture: 224 x 224 forward, forward and backward; 768 x 1024 to pool5
 FORWARD, TRAIN, MAP = 0.058, 0.191, 0.86
-DEMO_SPEED = 46  # the demo's network, in VGG16's
+DEMO_SPEED = 60  # the demo's network, in VGG16's
 CHECK_RATE, KEEP_RATE, LMDB_RATE = 505, 24, 425  # pictures a second; Keras', one process
 OPENCV_FASTER = 10
 MOP_SIDES, MOP_IMAGE = (128, 64), 256  # of MOP-CNN's windows, in a picture of 256 x 256
@@ -81,8 +81,8 @@ def pictures_of(settings: dict[str, str], name: str) -> Pictures:
     if folder and folder.is_dir():
         return counted(folder)
     if settings["SOURCE"] == "made":
-        made = {"DATABASE": (420, 3_500_000, 11), "TRAIN_PICTURES": (1_600, 6_500_000, 64)}
-        made["LEARN_FROM"] = (2_790, 9_000_000, 155)
+        made = {"DATABASE": (414, 12_000_000, 11), "TRAIN_PICTURES": (1_600, 16_000_000, 64)}
+        made["LEARN_FROM"] = (2_385, 12_000_000, 53)
         return Pictures(*made.get(name, (0, 0, 0)), there=False)
     if settings["SOURCE"] == "download":
         kind = settings["TRAINING_SET"].replace("own", "landmarks")
@@ -132,7 +132,7 @@ def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     )
     weights = _size(settings["WEIGHTS"], 553_432_081 if settings["NETWORK"] == "vgg16" else 2_000_000)
     kept = int(settings["KEEP_SNAPSHOTS"])
-    steps = int(settings["MAX_ITER"] or (50_000 if settings["NETWORK"] == "vgg16" else 600))
+    steps = int(settings["MAX_ITER"] or (50_000 if settings["NETWORK"] == "vgg16" else 1_000))
     batch = int(settings["EFFECTIVE_BATCH"] or (64 if settings["NETWORK"] == "vgg16" else 32))
     speed = speed_of(settings["NETWORK"])
     yield Need(
