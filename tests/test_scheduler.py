@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import caffe
@@ -43,10 +43,15 @@ PICTURES = 40
 
 @contextmanager
 def local_cluster(workers: int, threads: int = 1) -> Iterator[LocalCluster]:
-    with LocalCluster(
+    cluster = LocalCluster(
         n_workers=workers, threads_per_worker=threads, processes=True, dashboard_address=":0"
-    ) as cluster:
+    )
+    try:
         yield cluster
+    finally:
+        # Dask can't join a worker that its nanny is just about to start anew, after one was killed
+        with suppress(AssertionError):
+            cluster.close()
 
 
 @pytest.fixture(scope="module")

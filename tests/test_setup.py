@@ -86,6 +86,13 @@ class SetUp:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
+    def holds(self, pattern: str) -> bool:
+        """Whether the environment has such a file now; what is being removed has none."""
+        try:
+            return any(self.venv.glob(pattern))
+        except FileNotFoundError:
+            return False
+
     def works(self, name: str = "many") -> bool:
         """Whether the package is whole in the environment."""
         modules = {"many": FILES, "few": 1}[name]
@@ -110,7 +117,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SetUp:
     setup = SetUp(tmp_path_factory.mktemp("setup"))
     setup.kill_when((setup.venv / "bin" / "python").exists)
     assert not list(setup.venv.glob("bin/pip"))
-    setup.kill_when(lambda: bool(list(setup.venv.glob("lib/python3*/site-packages/many/m*.py"))))
+    setup.kill_when(lambda: setup.holds("lib/python3*/site-packages/many/m*.py"))
     assert not setup.works() and not (setup.venv / "requirements.txt").exists()
     done = setup.run()
     assert done.returncode == 0, done.stderr
