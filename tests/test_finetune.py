@@ -166,7 +166,7 @@ def test_two_phases_run_one_after_the_other(folder: Path, pretrained: Path) -> N
 
 def start_endless(folder: Path) -> subprocess.Popen:
     """A training that has begun and takes for ever."""
-    fill(folder, iterations=200_000)
+    fill(folder, iterations=2_000_000_000)
     command = ["tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel"]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
@@ -233,7 +233,9 @@ def test_what_a_killed_script_leaves_behind_is_named(folder: Path) -> None:
     assert orphan.returncode == 1
     said = orphan.stderr.strip()
     assert f"is training into {folder}/filled/snapshots/s; kill -INT ends it" in said
-    caffe = int(re.search(r"(\d+) \(caffe train", said)[1])
+    found = re.search(r"(\d+) \(caffe train", said)
+    assert found, said
+    caffe = int(found[1])
     os.kill(caffe, signal.SIGINT)
     deadline = time.monotonic() + 60
     while of_session(process.pid) and time.monotonic() < deadline:
