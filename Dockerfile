@@ -19,16 +19,17 @@ RUN tools/packages.sh --download /packages run image
 # and apt had before a connection was cut is kept between builds.
 FROM base AS build
 ARG APT_MIRROR APT_SECURITY_MIRROR
+ENV PIP_CACHE_DIR=/var/cache/pip
 COPY tools/packages.sh tools/apt-packages.txt tools/
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked tools/packages.sh --install run build
 COPY tools/setup.sh tools/requirements.txt tools/
 ARG PIP_INDEX_URL
-RUN --mount=type=cache,target=/root/.cache/pip tools/setup.sh --venv
+RUN --mount=type=cache,target=/var/cache/pip tools/setup.sh --venv
 COPY tools/caffe tools/caffe
 COPY eval/compute_ap.cpp eval/
 ARG CUDA=0
 ARG ARCH="75;80;86;89;90;100;120"
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
     else CAFFE_CUDA=$CUDA tools/setup.sh --arch "$ARCH" && tools/caffe/build.sh --test; fi \
     && rm -rf "$CAFFE_PREFIX/build" "$CAFFE_PREFIX/wheels" "$CAFFE_PREFIX/downloads" \

@@ -359,3 +359,13 @@ def test_either_set_is_searched_and_the_other_whitened_on(
         photographs[other],
     ]
     assert f"check_images {tmp_path}/w/data/paris6k --from {data}/paris6k" in done.stdout.replace("\\\n", "")
+
+
+def test_other_photographs_that_nobody_brings_are_said_at_once(tmp_path: Path) -> None:
+    profile = (ROOT / "profiles" / "article").read_text()
+    profile = profile.replace('LEARN_FROM="$W/data/paris6k"', f'LEARN_FROM="{tmp_path}/holidays"')
+    (tmp_path / "mine").write_text(profile)
+    words = ("--profile", str(tmp_path / "mine"), "--work", str(tmp_path / "w"), "--table", "1")
+    done = run_all(*words, "--only", "report", DATA_DIR=str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert f"LEARN_FROM: there is no folder {tmp_path}/holidays, and what is downloaded" in done.stderr

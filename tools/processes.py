@@ -243,9 +243,8 @@ class CrashProof:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
-            self._all.remove(pool)
-            pool = self._started()
-            self._all.append(pool)
+            fresh = self._started()
+            self._all[self._all.index(pool)] = pool = fresh
             raise CrashError(f"{function.__name__} has ended its process") from error
         finally:
             self._free.put(pool)

@@ -127,6 +127,10 @@ check_downloads() {
         problem "TRAIN_PICTURES: there are no class folders at $TRAIN_PICTURES, and no list of addresses at" \
             "$LANDMARK_URLS; Table 1 works without (--table 1)"
     fi
+    if [[ -n $LEARN_FROM && $LEARN_FROM != "$DATABASE" && ! -d $LEARN_FROM && -z $(set_at "$LEARN_FROM") ]]; then
+        problem "LEARN_FROM: there is no folder $LEARN_FROM, and what is downloaded goes to $W/data/paris6k or" \
+            "$DATA_DIR/oxford5k/jpg"
+    fi
     local of_set
     of_set=r$(searched_set)
     if is_revisited && [[ ! -f $GROUND_TRUTH && $GROUND_TRUTH != *"$of_set"* ]]; then

@@ -193,13 +193,13 @@ def needs(settings: dict[str, str], cores: int) -> list[Need]:
     if settings["SOURCE"] == "download":
         wanted = {"DATABASE": True, "TRAIN_PICTURES": settings["TABLE"] in ("0", "2")}
         wanted["LEARN_FROM"] = whitened_on(settings) > 0
-        for name, stay in (("DATABASE", 2), ("TRAIN_PICTURES", 2), ("LEARN_FROM", 2)):
+        for name in ("DATABASE", "TRAIN_PICTURES", "LEARN_FROM"):
             pictures = pictures_of(settings, name)
             if not pictures.there and wanted[name]:
                 found.append(
                     Need(
                         "data",
-                        stay * pictures.bytes,
+                        2 * pictures.bytes,
                         pictures.bytes / DOWNLOAD_RATE,
                         f"{name}: {size_in_words(pictures.bytes)} to download (at 10 MB/s), and unpacked",
                         in_data=True,
