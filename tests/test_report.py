@@ -65,6 +65,12 @@ def open_page(browser: Browser, report: Path, **options: object) -> tuple[Page, 
     return page, wrong
 
 
+def follow(page: Page, link: str) -> None:
+    """Click on a link and wait until the page behind it is there as a whole, not its first part."""
+    with page.expect_navigation(wait_until="load"):
+        page.get_by_role("link", name=link).click()
+
+
 def is_of_page(url: str) -> bool:
     return url.startswith(("file:", "data:"))
 
@@ -225,11 +231,11 @@ def test_it_prints_every_section(browser: Browser, report: Path) -> None:
 
 def test_the_chinese_page_is_the_same_in_chinese(browser: Browser, report: Path) -> None:
     page, wrong = open_page(browser, report)
-    page.get_by_role("link", name="中文").click()
+    follow(page, "中文")
     assert page.locator("html").get_attribute("lang") == "zh" and wrong == []
     assert page.locator("#answer h2").inner_text() == "结论"
     images = page.evaluate("[...document.images].map(image => image.getAttribute('src'))")
-    page.get_by_role("link", name="English").click()
+    follow(page, "English")
     assert page.evaluate("[...document.images].map(image => image.getAttribute('src'))") == images
 
 
