@@ -29,6 +29,8 @@ def settings(work: Path, pictures: Path, **more: object) -> dict[str, str]:
         "WEIGHTS": "",
         "NUM_WANTED": 20,
         "RESIZE": 64,
+        "MIN_PICTURES": 2,
+        "TRAIN_SHARE": 0.6,
         "AUGMENT_ENGINE": "keras",
         "KEEP_SNAPSHOTS": 3,
         "MAX_ITER": "",
@@ -66,8 +68,45 @@ def need(stage: str, given: dict[str, str]) -> plan.Need:
 def test_pictures_are_counted(pictures: Path) -> None:
     found = plan.counted(pictures)
     size = sum(path.stat().st_size for path in pictures.glob("[abc]/*.jpg"))
-    assert (found.count, found.classes) == (44, 3)
+    assert (found.count, sorted(found.classes)) == (44, [4, 10, 30])
     assert found.bytes == pytest.approx(size, rel=0.1)
+    assert found.megapixels == pytest.approx(0.008)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".jpg", []),
+        (".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+        (".jpg", [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
+        (".png", []),
+        (".bmp", []),
+    ],
+)
+def test_a_picture_s_size_is_in_its_header(tmp_path: Path, suffix: str, options: list[int]) -> None:
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), np.zeros((37, 1023, 3), np.uint8), options)
+    assert plan.pixels_of(path) == (None if suffix == ".bmp" else 37 * 1023)
+    cut = tmp_path / f"cut{suffix}"
+    for length in (0, 1, 2, 3, 20, 100):
+        cut.write_bytes(path.read_bytes()[:length])
+        plan.pixels_of(cut)  # whatever it says, it says it
+
+
+def test_larger_pictures_take_longer(pictures: Path, tmp_path: Path) -> None:
+    before = {
+        stage: need(stage, settings(tmp_path, pictures)).seconds for stage in ("check", "augment", "lmdb")
+    }
+    for path in pictures.rglob("*.jpg"):
+        cv2.imwrite(str(path), np.zeros((800, 1000, 3), np.uint8))
+    for stage, seconds in before.items():
+        longer = need(stage, settings(tmp_path, pictures)).seconds
+        assert seconds and longer and 10 * seconds < longer < 100 * seconds
+
+
+@pytest.mark.parametrize(("steps", "times"), [(50_000, 11), (25_000, 11), (3, 4)])
+def test_the_validation_pictures_are_looked_at_as_the_article_s_solver_says(steps: int, times: int) -> None:
+    assert plan.tests_of("vgg16", steps) == times  # before the first step, and every tenth of them
 
 
 def test_an_lmdb_takes_what_was_planned(pictures: Path, tmp_path: Path) -> None:
@@ -89,10 +128,11 @@ def test_an_lmdb_takes_what_was_planned(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_copies_fill_every_class(pictures: Path, tmp_path: Path) -> None:
-    assert need("augment", settings(tmp_path, pictures)).why.startswith(
-        "16 copies"
-    )  # 3 x 20 are 60, 44 are there
-    assert need("augment", settings(tmp_path, pictures, NUM_WANTED=5)).why.startswith("0 copies")
+    assert need("augment", settings(tmp_path, pictures)).why.startswith("26 copies")  # 4, 10 and 30 are there
+    assert need("augment", settings(tmp_path, pictures, NUM_WANTED=5)).why.startswith("1 copies")
+    given = settings(tmp_path, pictures, MIN_PICTURES=5)  # the smallest class is left out
+    assert need("augment", given).why.startswith("10 copies")
+    assert need("lmdb", given).why.startswith("50 pictures")
 
 
 def test_training_on_a_gpu_is_not_guessed(pictures: Path, tmp_path: Path) -> None:
@@ -120,7 +160,7 @@ def test_too_little_room_is_refused_with_the_figures(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(
-        f"run_all: too little room at {tmp_path}: this run needs 202 MB, and 2.0 MB are free"
+        f"run_all: too little room at {tmp_path}: this run needs 232 MB, and 2.0 MB are free"
     )
     monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
     assert plan.main(["--check", *words]) == 0

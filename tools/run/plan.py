@@ -2,8 +2,8 @@
 
 Only Python's standard library, as it runs before anything is installed. Sizes are counted where the pictures
 are there, and taken from what is published where they are still to be downloaded. Times are those measured on
-2 cores of an Intel Xeon with AVX-512 (README, How fast), divided by this machine's cores; a GPU's are not
-known and not guessed.
+2 cores of an Intel Xeon with AVX-512 (README, How fast), by the pictures' pixels and this machine's cores; a
+GPU's are not known and not guessed.
 """
 
 import argparse
@@ -20,23 +20,30 @@ from pathlib import Path
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 MEASURED_CORES = 2
 LMDB_ENTRY_BYTES = 300  # key, Datum's other fields, and LMDB's pages, beside the pixels
-COPY_BYTES = 80_000  # a JPEG of 640 x 480 at quality 75
+COPY_BYTES = 80_000  # a JPEG of 640 x 480 at quality 75, which is a megapixel's share as below
+PIXEL_BYTES = 0.26  # of a photograph as JPEG
+HEADER_BYTES = 1 << 16  # within which a JPEG tells its size, unless it carries more than that about itself
 DOWNLOAD_RATE = 10e6  # bytes a second: a guess, said as one
 
 # VGG16 on 2 cores, seconds a picture: 224 x 224 forward, forward and backward; 768 x 1024 to pool5
 FORWARD, TRAIN, MAP = 0.058, 0.191, 0.86
 DEMO_SPEED = 60  # the demo's network, in VGG16's
-CHECK_RATE, KEEP_RATE, LMDB_RATE = 505, 24, 425  # pictures a second; Keras', one process
-OPENCV_FASTER = 10
+# seconds of one core: a picture's, and each of its megapixels'
+CHECK, LMDB = (0.0002, 0.005), (0.0003, 0.015)
+AUGMENT = {"keras": (0.0004, 0.136), "opencv": (0.0004, 0.012)}
 MOP_SIDES, MOP_IMAGE = (128, 64), 256  # of MOP-CNN's windows, in a picture of 256 x 256
 
-PUBLISHED = {  # pictures and bytes of what is downloaded
-    "oxford5k": (5_063, 1_980_000_000),
-    "paris6k": (6_412, 2_600_000_000),
-    "sfm120k": (120_000, 30_000_000_000),
-    "landmarks": (213_000, 30_000_000_000),
+PUBLISHED = {  # pictures, bytes and classes of what is downloaded, of 0.75 megapixels each
+    "oxford5k": (5_063, 1_980_000_000, 11),
+    "paris6k": (6_412, 2_600_000_000, 11),
+    "sfm120k": (120_000, 30_000_000_000, 713),
+    "landmarks": (213_000, 30_000_000_000, 680),
 }
-CLASSES = {"sfm120k": 713, "landmarks": 680}
+MADE = {  # the same of what the demo makes, of 0.02
+    "DATABASE": (414, 12_000_000, 11),
+    "TRAIN_PICTURES": (1_600, 16_000_000, 64),
+    "LEARN_FROM": (2_385, 12_000_000, 53),
+}
 
 
 @dataclass(frozen=True)
@@ -53,26 +60,54 @@ class Need:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of a folder, or of one to be downloaded: how many, their bytes, their classes."""
+    """Pictures of a folder, or to be downloaded: how many in each class, their bytes, megapixels of one."""
 
-    count: int
+    classes: tuple[int, ...]
     bytes: int
-    classes: int
+    megapixels: float
     there: bool
+
+    @property
+    def count(self) -> int:
+        """How many there are in all."""
+        return sum(self.classes)
+
+    def seconds(self, of_one: tuple[float, float], count: int) -> float:
+        """What `count` pictures like these take one core: so much for each, and for each megapixel."""
+        return count * (of_one[0] + of_one[1] * self.megapixels)
 
 
 def counted(folder: Path) -> Pictures:
-    """The pictures below a folder that is there."""
-    count, size, classes = 0, 0, set()
+    """The pictures below a folder that is there: 20 of a folder tell the size of all."""
+    classes, size, pixels = [], 0.0, 0.0
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         pictures = [name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-        count += len(pictures)
-        if pictures:
-            classes.add(parent)
-        for name in pictures[:: max(1, len(pictures) // 20)][:20]:  # 20 of a folder tell the size of all
-            size += Path(parent, name).stat().st_size * len(pictures) // min(20, max(1, len(pictures)))
-    return Pictures(count, size, len(classes), True)
+        if not pictures:
+            continue
+        classes.append(len(pictures))
+        some = [Path(parent, name) for name in pictures[:: max(1, len(pictures) // 20)][:20]]
+        sizes = [path.stat().st_size for path in some]
+        size += sum(sizes) * len(pictures) / len(some)
+        of_it = [
+            pixels_of(path) or length / PIXEL_BYTES for path, length in zip(some[:5], sizes, strict=False)
+        ]
+        pixels += sum(of_it) / len(of_it) * len(pictures)
+    return Pictures(tuple(classes), int(size), pixels / 1e6 / max(1, sum(classes)), True)
+
+
+def pixels_of(path: Path) -> int | None:
+    """Width times height of a JPEG or PNG, from its header; None where that doesn't tell."""
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if head.startswith(b"\x89PNG"):
+        return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
+    at = 2
+    while head.startswith(b"\xff\xd8") and at + 9 <= len(head) and head[at] == 0xFF:
+        if 0xC0 <= head[at + 1] <= 0xCF and head[at + 1] not in (0xC4, 0xC8, 0xCC):  # a start of frame
+            return int.from_bytes(head[at + 5 : at + 7], "big") * int.from_bytes(head[at + 7 : at + 9], "big")
+        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+    return None
 
 
 def pictures_of(settings: dict[str, str], name: str) -> Pictures:
@@ -80,16 +115,29 @@ def pictures_of(settings: dict[str, str], name: str) -> Pictures:
     folder = Path(settings[name]) if settings[name] else None
     if folder and folder.is_dir():
         return counted(folder)
+    count, size, classes, megapixels = 0, 0, 1, 0.0
     if settings["SOURCE"] == "made":
-        made = {"DATABASE": (414, 12_000_000, 11), "TRAIN_PICTURES": (1_600, 16_000_000, 64)}
-        made["LEARN_FROM"] = (2_385, 12_000_000, 53)
-        return Pictures(*made.get(name, (0, 0, 0)), there=False)
-    if settings["SOURCE"] == "download":
+        (count, size, classes), megapixels = MADE.get(name, (0, 0, 1)), 0.02
+    elif settings["SOURCE"] == "download":
         kind = settings["TRAINING_SET"].replace("own", "landmarks")
         if name != "TRAIN_PICTURES":
             kind = "paris6k" if folder and folder.name == "paris6k" else "oxford5k"
-        return Pictures(*PUBLISHED[kind], CLASSES.get(kind, 1), False)
-    return Pictures(0, 0, 0, False)
+        (count, size, classes), megapixels = PUBLISHED[kind], 0.75
+    uneven = tuple(count * (number + 1) // classes - count * number // classes for number in range(classes))
+    return Pictures(uneven, size, megapixels, False)
+
+
+def tests_of(network: str, steps: int) -> int:
+    """How often a training of so many steps looks at its validation pictures, by the network's own solver."""
+    solver = Path(__file__).resolve().parents[2] / "prototxt" / network / "solver.prototxt"
+    found = (
+        dict(re.findall(r"(?m)^(max_iter|test_interval): *(\d+)", solver.read_text()))
+        if solver.is_file()
+        else {}
+    )
+    if len(found) < 2:
+        return 1
+    return 1 + steps // max(1, round(int(found["test_interval"]) * steps / int(found["max_iter"])))
 
 
 def speed_of(network: str) -> float:
@@ -107,39 +155,47 @@ def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     faster = MEASURED_CORES / cores
     given = pictures_of(settings, "TRAIN_PICTURES")
     wanted, side = int(settings["NUM_WANTED"]), int(settings["RESIZE"])
-    all_of_them = max(given.count, given.classes * wanted)
-    copies = all_of_them - given.count
+    kept = [count for count in given.classes if count >= int(settings["MIN_PICTURES"])]
+    copies = sum(max(0, wanted - count) for count in kept)
+    all_of_them = sum(kept) + copies
     source = Path(settings["TRAIN_PICTURES"] or ".")
     linked = _device(source) == _device(work)
     yield Need(
         "check",
         0 if linked else given.bytes,
-        given.count / CHECK_RATE * faster,
+        given.seconds(CHECK, given.count) / cores,
         f"{given.count:,} pictures, "
         + ("as hard links" if linked else "copied, as they lie on another disk"),
     )
-    rate = KEEP_RATE * (OPENCV_FASTER if settings["AUGMENT_ENGINE"] == "opencv" else 1)
     size = min(COPY_BYTES, given.bytes / max(1, given.count)) if given.count else COPY_BYTES
     yield Need(
-        "augment", copies * size, copies / rate / cores, f"{copies:,} copies, about {size / 1e3:.0f} kB each"
+        "augment",
+        copies * size,
+        given.seconds(AUGMENT[settings["AUGMENT_ENGINE"]], copies) / cores,
+        f"{copies:,} copies, about {size / 1e3:.0f} kB each",
     )
     entry = 3 * side * side + LMDB_ENTRY_BYTES
     yield Need(
         "lmdb",
         all_of_them * entry,
-        all_of_them / LMDB_RATE * faster,
+        given.seconds(LMDB, all_of_them) / cores,
         f"{all_of_them:,} pictures of {side}x{side}x3 bytes",
     )
     weights = _size(settings["WEIGHTS"], 553_432_081 if settings["NETWORK"] == "vgg16" else 2_000_000)
-    kept = int(settings["KEEP_SNAPSHOTS"])
+    snapshots = int(settings["KEEP_SNAPSHOTS"]) + 1
     steps = int(settings["MAX_ITER"] or (50_000 if settings["NETWORK"] == "vgg16" else 1_000))
     batch = int(settings["EFFECTIVE_BATCH"] or (64 if settings["NETWORK"] == "vgg16" else 32))
     speed = speed_of(settings["NETWORK"])
+    tests = tests_of(settings["NETWORK"], steps)
+    tested = round(all_of_them * (1 - float(settings["TRAIN_SHARE"])))
     yield Need(
         "finetune",
-        weights * (2 * (kept + 1) + 1),
-        steps * batch * TRAIN / speed * faster if settings["GPUS"] == "none" else None,
-        f"{steps:,} steps of {batch}; {kept + 1} snapshots of {size_in_words(2 * weights)} and the model",
+        weights * (2 * snapshots + 1),
+        (steps * batch * TRAIN + tests * tested * FORWARD) / speed * faster
+        if settings["GPUS"] == "none"
+        else None,
+        f"{steps:,} steps of {batch}, {tests} tests on {tested:,} pictures; {snapshots} snapshots of "
+        f"{size_in_words(2 * weights)} and the model",
     )
 
 
