@@ -270,7 +270,7 @@ def add_scale_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--side",
         type=int,
-        choices=(64, 96, 128, 160, 192, 224),
+        choices=(32, 64, 96, 128, 160, 192, 224),
         default=64,
         metavar="N",
         help="side of the network's input: of 64 (default) half a million pictures take an LMDB of 9 GB, of"
