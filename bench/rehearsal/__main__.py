@@ -148,7 +148,7 @@ def copy_checkout(copy: Path, scale: Scale, served: Path) -> None:
     for path in (part / "prototxt" / "vgg16").rglob("*.prototxt"):
         path.write_text(path.read_text().replace("224", str(scale.side)))
     plan_for(part / "tools" / "run" / "plan.py", scale, served)
-    solver = part / "prototxt" / "vgg16" / "solver.prototxt"  # tested before the first step and after the last
+    solver = part / "prototxt" / "vgg16" / "solver.prototxt"  # to be tested at both ends
     solver.write_text(re.sub(r"(?m)^test_interval: .*", "test_interval: 50000", solver.read_text()))
     settings = part / "prototxt" / "vgg16" / "settings"
     settings.write_text(
