@@ -84,7 +84,7 @@ fi
 if stage finetune "Section 5, fine-tuning by caffe train"; then
     step makes "$FINETUNED" "$SNAPSHOTS" from "$TRAINING/solver.prototxt" "$WEIGHTS" "$LMDB/train_lmdb" by \
         tools/finetune.sh --prototxt "$TRAINING" --weights "$WEIGHTS" --mode "$FINETUNE_MODE" \
-        --keep "$KEEP_SNAPSHOTS" --out "$FINETUNED" --gpu "$GPUS"
+        --keep "$KEEP_SNAPSHOTS" $(if_set --silence "$SILENCE") --out "$FINETUNED" --gpu "$GPUS"
     for recipe in $(other_trainings); do source "tools/run/recipes/$recipe.sh"; done
 fi
 

@@ -164,10 +164,11 @@ def test_two_phases_run_one_after_the_other(folder: Path, pretrained: Path) -> N
     assert f"-weights {first}" in done.stdout
 
 
-def start_endless(folder: Path) -> subprocess.Popen:
+def start_endless(folder: Path, *options: str) -> subprocess.Popen:
     """A training that has begun and takes for ever."""
     fill(folder, iterations=2_000_000_000)
-    command = ["tools/finetune.sh", "--prototxt", folder / "filled", "--out", folder / "out.caffemodel"]
+    command: list[str | Path] = ["tools/finetune.sh", "--prototxt", folder / "filled"]
+    command += ["--out", folder / "out.caffemodel", *options]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=output, env=os.environ, start_new_session=True
@@ -220,6 +221,72 @@ def test_a_stopped_training_goes_on_from_its_snapshot(
     assert done.returncode == 0, done.stderr
     assert f"going on from {states[0]}" in done.stdout
     assert (folder / "out.caffemodel").exists()
+
+
+def caffe_of(session: int) -> int:
+    done = subprocess.run(["pgrep", "-s", str(session), "-x", "caffe"], capture_output=True, check=True)
+    return int(done.stdout)
+
+
+def test_a_training_that_hangs_is_ended(folder: Path) -> None:
+    """Stopped, it displays nothing, writes no snapshot when it is asked to, and does not end by itself."""
+    process = start_endless(folder, "--silence", "4")
+    time.sleep(6)  # lines come all the time: this one is left alone
+    assert process.poll() is None
+    caffe = caffe_of(process.pid)
+    os.kill(caffe, signal.SIGSTOP)
+    assert process.wait(timeout=60) == 1
+    said = (folder / "output").read_text().splitlines()[-1]
+    assert said.startswith("finetune: the training displayed nothing for 4 seconds and was ended (--silence")
+    assert not of_session(process.pid) and not (folder / "out.caffemodel").exists()
+
+
+def test_a_training_that_only_is_slow_leaves_its_snapshot(folder: Path) -> None:
+    """As one that hangs for a while: it goes on within the time that it is given to write one."""
+    process = start_endless(folder, "--silence", "3")
+    caffe = caffe_of(process.pid)
+    os.kill(caffe, signal.SIGSTOP)
+    time.sleep(4)
+    os.kill(caffe, signal.SIGCONT)
+    assert process.wait(timeout=60) == 1
+    assert "displayed nothing for 3 seconds" in (folder / "output").read_text()
+    assert list((folder / "filled/snapshots").glob("*.solverstate"))
+
+
+@pytest.mark.parametrize(
+    ("check", "helps"),
+    [
+        ("syncedmem.cpp:67] Check failed: error == cudaSuccess (2 vs. 0)  out of memory", "TRAIN_BATCH=32"),
+        ("parallel.cpp:195] Check failed: result == ncclSuccess (2 vs. 0)  unhandled", "--shm-size=1g"),
+        ("syncedmem.cpp:81] Check failed: error == cudaSuccess (719 vs. 0)  unspecified", "nvidia-smi"),
+    ],
+)
+def test_what_a_gpu_ends_a_training_with_says_what_helps(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, check: str, helps: str
+) -> None:
+    """Lines as Caffe's checks write them."""
+    fill(folder)
+    (folder / "bin").mkdir()
+    (folder / "bin/caffe").write_text(f"#!/bin/sh\necho 'F1129 00:00:00.000000 1 {check}' >&2\nkill -ABRT $$\n")
+    (folder / "bin/caffe").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+    done = finetune(folder)
+    assert done.returncode == 134
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("finetune: Caffe has stopped: Check failed: ") and helps in said
+
+
+def test_two_gpus_launch_as_a_group(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(folder)
+    (folder / "bin").mkdir()
+    (folder / "bin/caffe").write_text('#!/bin/sh\necho "mode: $NCCL_LAUNCH_MODE."\nexit 1\n')
+    (folder / "bin/caffe").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+    monkeypatch.delenv("NCCL_LAUNCH_MODE", raising=False)
+    assert "mode: GROUP." in finetune(folder, "--gpu", "0,1").stdout
+    assert "mode: ." in finetune(folder, "--gpu", "0").stdout
+    monkeypatch.setenv("NCCL_LAUNCH_MODE", "PARALLEL")
+    assert "mode: PARALLEL." in finetune(folder, "--gpu", "0,1").stdout
 
 
 def test_what_a_killed_script_leaves_behind_is_named(folder: Path) -> None:
@@ -399,6 +466,7 @@ def test_weights_that_lack_a_layer_are_an_error(folder: Path, pretrained: Path) 
         (["--mode", "some"], 2, "--mode takes all, last or two-phase"),
         (["--what"], 2, "unknown option --what"),
         (["--keep", "0"], 2, "--keep takes a number from 1 up, or all, not 0"),
+        (["--silence", "soon"], 2, "--silence takes a number of seconds, or 0 to wait for ever, not soon"),
         (
             ["--weights", "http://somewhere/VGG.caffemodel"],
             1,

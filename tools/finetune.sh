@@ -9,6 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/run/room.sh"
 usage() {
     cat <<'HELP'
 Usage: tools/finetune.sh --prototxt DIR --out MODEL [--weights CAFFEMODEL] [--mode all|last|two-phase] [--gpu 0,1] [--keep N]
+                         [--silence SECONDS]
 
 Runs `caffe train` on DIR/solver.prototxt (written by tools.fill_prototxt) and puts the final caffemodel at MODEL. What
 Caffe would stop at is checked first.
@@ -17,6 +18,8 @@ Caffe would stop at is checked first.
               two-phase: first last, then all
   --gpu       as `caffe train -gpu`
   --keep      so many of the newest whole snapshots stay (default 3: to go on from, and to compare), or all
+  --silence   a training that displays nothing for so long hangs, and is ended; 0 waits for ever (default 3600 on GPUs,
+              where one that waits for another can hang; else 0). A test of the network displays nothing till its end
 Caffe's log goes to DIR/log.txt (log_last.txt in the phase that trains the last layer). After an interruption the same
 command goes on from the newest whole snapshot, with the pictures that come next. Ctrl-C, kill and a shutdown let Caffe
 write a snapshot first.
@@ -34,11 +37,11 @@ misused() {
     exit 2
 }
 
-mode=all weights="" gpu="" prototxt="" out="" keep=3
+mode=all weights="" gpu="" prototxt="" out="" keep=3 silence=""
 while (($#)); do
     case $1 in
         -h | --help) usage; exit ;;
-        --prototxt | --weights | --mode | --gpu | --out | --keep)
+        --prototxt | --weights | --mode | --gpu | --out | --keep | --silence)
             (($# > 1)) || misused "$1 needs a value"
             printf -v "${1#--}" '%s' "$2"
             shift
@@ -53,14 +56,27 @@ done
 [[ $keep =~ ^([1-9][0-9]*|all)$ ]] || misused "--keep takes a number from 1 up, or all, not $keep"
 [[ -z $weights || -f $weights ]] || die "--weights $weights is not a file (Caffe takes a file, not an address)"
 gpus=$(wc -w <<<"${gpu//,/ }")
+silence=${silence:-$((gpus ? 3600 : 0))}
+[[ $silence =~ ^[0-9]{1,9}$ ]] || misused "--silence takes a number of seconds, or 0 to wait for ever, not $silence"
+# GPUs of one process wait for each other's launches in turn: one group of launches keeps them from doing so for ever
+((gpus < 2)) || export NCCL_LAUNCH_MODE=${NCCL_LAUNCH_MODE:-GROUP}
 
 # what glog writes of a failed check, and of a signal, that is for Caffe's own developers
 stack_trace='^ *@ +0x|^PC: @|^\*\*\* (Check failure stack trace|Aborted at|SIG[A-Z]+ )'
 
-# LOG STATUS: the failed check's own line, or the signal, or what was said last
+# LOG STATUS: the failed check's own line, or the signal, or what was said last; of a GPU's, with what helps
 last_words() {
     local line
     line=$(grep -E '^F[0-9]+ ' "$1" | tail -n 1 | sed 's/^[^]]*\] //')
+    case $line in
+        *"out of memory"* | *_ALLOC_FAILED*)
+            line+="; a GPU takes fewer pictures at once with TRAIN_BATCH=32, and EFFECTIVE_BATCH keeps the step's size"
+            ;;
+        *ncclSuccess*)
+            line+="; GPUs in a container need --shm-size=1g, and nvidia-smi tells whether one is lost (NCCL_DEBUG=WARN has more)"
+            ;;
+        *cudaSuccess*) line+="; nvidia-smi tells whether a GPU is lost or in use" ;;
+    esac
     if [[ -z $line ]] && (($2 > 128)); then
         line=$(grep -E '^ *what\(\): ' "$1" | tail -n 1 | sed 's/^ *what(): *//')
         line="it crashed (signal $(kill -l "$2")${line:+, $line}); $1 has all that it said"
@@ -68,7 +84,7 @@ last_words() {
     echo "${line:-$(grep -vE '^ *$|^[IW][0-9]+ ' "$1" | tail -n 1)}"
 }
 
-caffe_pid=""
+caffe_pid="" hung=""
 stop() { # STATUS: let Caffe write its snapshot
     trap '' INT TERM HUP
     [[ -z $caffe_pid ]] || { kill -INT "$caffe_pid" 2>/dev/null && wait "$caffe_pid"; } || true
@@ -79,6 +95,15 @@ stop() { # STATUS: let Caffe write its snapshot
 trap 'stop 130' INT
 trap 'stop 143' TERM
 trap 'stop 129' HUP
+trap 'hung=yes' USR1 # from log(), which has waited in vain
+
+# one that only is slow writes its snapshot; one that hangs can't
+end_hanging() {
+    local left=$((silence < 30 ? silence : 30))
+    kill -INT "$caffe_pid" 2>/dev/null || true
+    while ((left-- > 0)) && kill -0 "$caffe_pid" 2>/dev/null; do sleep 1; done
+    kill -KILL "$caffe_pid" 2>/dev/null || true
+}
 
 # PREFIX: nobody else writes snapshots there, as long as this script or its Caffe lives
 lock() {
@@ -95,9 +120,18 @@ lock() {
 # not somebody reads on or the log's disk is full. A snapshot lets an old one go, and the log is on the disk before it:
 # a finished training would add nothing to a log that a power cut emptied
 log() { # LOG SOLVER
-    local line
+    local line status patience=()
+    ((silence == 0)) || patience=(-t "$silence")
     trap '' INT TERM HUP PIPE
-    while IFS= read -r line || [[ -n $line ]]; do
+    while true; do
+        status=0
+        IFS= read -r "${patience[@]}" line || status=$?
+        if ((status > 128)); then
+            kill -USR1 $$ 2>/dev/null || true
+            patience=()
+            [[ -n $line ]] || continue
+        fi
+        ((status == 0)) || [[ -n $line ]] || break
         printf '%s\n' "$line" 2>/dev/null >>"$1" || true
         [[ $line =~ $stack_trace ]] || printf '%s\n' "$line" 2>/dev/null || true
         [[ $line != *"] Snapshotting to "* ]] || sync "$1" || true
@@ -150,8 +184,14 @@ train() {
     caffe_pid=$!
     set +m
     { wait "$caffe_pid" || status=$?; } 2>/dev/null # where the shell would tell of a signal
+    if [[ -n $hung ]]; then
+        end_hanging
+        { wait "$caffe_pid" || status=$?; } 2>/dev/null
+    fi
     caffe_pid=""
     wait_for_log
+    [[ -z $hung ]] || die "the training displayed nothing for $silence seconds and was ended (--silence sets how long);" \
+        "the same command goes on from its newest snapshot"
     if ((status)); then
         full=$(little_room "$(dirname "$final")")
         echo "finetune: Caffe has stopped${full:-: $(last_words "$log" "$status")}" >&2

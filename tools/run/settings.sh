@@ -37,6 +37,7 @@ setting TEST_BATCH       ""           number?   # empty: as in the prototxt; the
 setting MAX_ITER         ""           number?
 setting BASE_LR          ""           rate?
 setting FROM_SCRATCH     ""           number?   # so many iterations from nothing too, on the same pictures, to see the difference
+setting SILENCE          ""           count?    # seconds without a line after which a training hangs, 0 never; empty: 3600 on GPUs
 setting KEEP_SNAPSHOTS   3            number    # the newest so many; VGG16's take 1.1 GB each
 
 # Section 1 and 6, features and scores

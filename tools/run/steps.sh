@@ -15,7 +15,7 @@
 # none. A step that was stopped goes on with what it left where its identity is the same; what a changed setting makes
 # stale is moved to W/aside, never removed.
 
-MACHINE_OPTIONS=(--gpu --gpus --solver-mode --jobs --scheduler --keep)
+MACHINE_OPTIONS=(--gpu --gpus --solver-mode --jobs --scheduler --keep --silence)
 WHOLE_BYTES=$((1 << 30)) # a larger file counts by its size, its first and its last MB, a larger folder by its files' ends
 
 slug() { # PATH: as the name of a file, of 255 bytes at most with what follows
