@@ -29,7 +29,16 @@ from eval.files.features_writer import FeaturesFile
 from eval.files.ground_truth import Query, read_queries, searched_pictures
 from eval.forward.network import Network, check_any_size, check_layers, input_size
 from eval.forward.photographs import Picture, drawn, list_pictures, query_pictures
-from eval.forward.workers import ENGINE, Batch, Compute, compute, computed, default_jobs, workers
+from eval.forward.workers import (
+    ENGINE,
+    Batch,
+    Compute,
+    ahead_of,
+    compute,
+    computed,
+    default_jobs,
+    workers,
+)
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, choose
 from eval.represent.region_whitening import RegionWhitening
@@ -225,30 +234,30 @@ def _fill(features: FeaturesFile, network: Network, batches: list[Batch], settin
         return
     total = sum(len(batch.pictures) for batch in batches)
     with (
-        _pool(network, len(batches), settings) as (pool, function, jobs),
+        _pool(network, len(batches), settings) as (pool, function, ahead),
         Progress("extracting", total) as progress,
     ):
-        for batch, rows in computed(pool, function, batches, 2 * jobs):
+        for batch, rows in computed(pool, function, batches, ahead):
             features.write(batch.group, batch.start, rows)
             progress.advance(len(batch.pictures))
 
 
 @contextmanager
 def _pool(network: Network, most: int, settings: Settings) -> Iterator[tuple[Executor, Compute, int]]:
-    """Who computes, by which function, and how many at a time."""
+    """Who computes, by which function, and how many batches to have under way."""
     read = (settings.deploy, settings.weights, settings.images, settings.rmac_whitening, settings.mop)
     files = [path for path in read if path]
     with nullcontext() if settings.gpu else lent_executor(settings.scheduler, files) as cluster:
         if cluster:
             from eval.forward.on_cluster import compute_on_cluster  # an annex
 
-            yield cluster, partial(compute_on_cluster, network, os.environ.get(ENGINE)), cluster.workers
+            yield cluster, partial(compute_on_cluster, network, os.environ.get(ENGINE)), 2 * cluster.workers
             return
         gpus = list(settings.gpu or ())
         pixels = settings.batch * max(settings.max_side, settings.side) ** 2
         jobs = min(len(gpus) or settings.jobs or default_jobs(settings.weights, pixels), most)
-        with workers(network, jobs, gpus[:jobs] or None) as pool:
-            yield pool, compute, jobs
+        with workers(network, jobs, gpus[:jobs]) as pool:
+            yield pool, compute, ahead_of(jobs, gpus[:jobs])
 
 
 def _poolings(text: str) -> list[str]:

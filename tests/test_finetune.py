@@ -267,7 +267,9 @@ def test_what_a_gpu_ends_a_training_with_says_what_helps(
     """Lines as Caffe's checks write them."""
     fill(folder)
     (folder / "bin").mkdir()
-    (folder / "bin/caffe").write_text(f"#!/bin/sh\necho 'F1129 00:00:00.000000 1 {check}' >&2\nkill -ABRT $$\n")
+    (folder / "bin/caffe").write_text(
+        f"#!/bin/sh\necho 'F1129 00:00:00.000000 1 {check}' >&2\nkill -ABRT $$\n"
+    )
     (folder / "bin/caffe").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
     done = finetune(folder)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -84,6 +85,21 @@ def to_input(
     return np.asarray(resized.astype(np.float32) - np.array(mean, np.float32)).transpose(2, 0, 1)
 
 
+class Prepared(NamedTuple):
+    """A picture as it goes in, (3, h, w) float32, and its pixels where windows are to be cut from them."""
+
+    input: np.ndarray
+    part: Part | None
+
+
+def prepare(picture: Picture, network: Network) -> Prepared:
+    """Read, decode, cut and resize a picture. Raises what read_part and scaled_size raise."""
+    part = read_part(picture)
+    size = network.input_size or scaled_size(part, network.max_side, network.min_side)
+    ready = to_input(part.pixels, size, network.mean, network.interpolation)
+    return Prepared(ready, part if network.window_step or network.mop else None)
+
+
 class Extractor:
     """A network with its weights, cut off behind the last layer asked for.
 
@@ -135,35 +151,33 @@ class Extractor:
         if lacking:
             raise ValueError(f"{self._network.weights} has no weights for {', '.join(lacking)}")
 
-    def rows(self, pictures: Sequence[Picture], group: str) -> dict[str, np.ndarray]:
+    def rows(
+        self, pictures: Sequence[Picture], group: str, ready: Sequence[Prepared] | None = None
+    ) -> dict[str, np.ndarray]:
         """Features of up to a batch of pictures: (len(pictures), D) float32 by their names in the file.
 
-        Raises ValueError where a feature is not finite, a blob has not one row a picture, or a map is too
-        small for a pooling; what read_part raises; OSError where a map can't be written.
+        `ready` is what `prepare` makes of them, where somebody has done so. Raises ValueError where a feature
+        is not finite, a blob has not one row a picture, or a map is too small for a pooling; what prepare
+        raises; OSError where a map can't be written.
         """
-        parts = [read_part(picture) for picture in pictures]
+        if ready is None:
+            ready = [prepare(picture, self._network) for picture in pictures]
         rows: dict[str, list[np.ndarray]] = {}
         whole = []
-        for picture, blobs in zip(pictures, self._blobs_of(parts), strict=True):
+        for picture, blobs in zip(pictures, self._blobs_of(ready), strict=True):
             whole.append({layer: blob.flatten() for layer, blob in blobs.items() if blob.ndim == 1})
             for name, vector in self._vectors(blobs, picture, group):
                 rows.setdefault(name, []).append(vector)
-        if self._network.window_step or self._mop:
-            for part, activations in zip(parts, whole, strict=True):
-                for name, vector in self._window_vectors(part, activations):
+        for one, activations in zip(ready, whole, strict=True):
+            if one.part is not None:
+                for name, vector in self._window_vectors(one.part, activations):
                     rows.setdefault(name, []).append(vector)
         return {name: np.stack(vectors).astype(np.float32, copy=False) for name, vectors in rows.items()}
 
-    def _blobs_of(self, parts: Sequence[Part]) -> Iterator[dict[str, np.ndarray]]:
-        """The wanted blobs of each part; pictures of one size that follow each other go in together."""
-        network = self._network
-        sizes = [
-            network.input_size or scaled_size(part, network.max_side, network.min_side) for part in parts
-        ]
-        for size, same in groupby(zip(sizes, parts, strict=True), key=lambda item: item[0]):
-            yield from self._forward(
-                [to_input(part.pixels, size, network.mean, network.interpolation) for _, part in same]
-            )
+    def _blobs_of(self, ready: Sequence[Prepared]) -> Iterator[dict[str, np.ndarray]]:
+        """The wanted blobs of each picture; those of one size that follow each other go in together."""
+        for _, same in groupby(ready, key=lambda one: one.input.shape):
+            yield from self._forward([one.input for one in same])
 
     def _forward(self, inputs: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """The wanted blobs of inputs (3, h, w) of one size, to be used before the next is asked for."""

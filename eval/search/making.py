@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from eval.files.features import open_features
 from eval.forward.network import Network
-from eval.forward.workers import Batch, LostProcessError, Rows, compute, computed, workers
+from eval.forward.workers import Batch, LostProcessError, Rows, ahead_of, compute, computed, workers
 from eval.search.album import Album, LeftOut, look_through
 from eval.search.index_file import Contents, OldRows, read_contents, write_index
 from eval.search.journal import Journal
@@ -229,12 +229,13 @@ def _computed(
     """Write features or reasons down as they come; yields the names."""
     jobs = 1 if alone else min(len(making.gpus) or making.jobs, len(names))
     batches = [Batch("database", place, [album.picture(name)]) for place, name in enumerate(names)]
-    with workers(making.network, jobs, list(making.gpus[:jobs]) or None) as pool:
+    gpus = making.gpus[:jobs]
+    with workers(making.network, jobs, gpus) as pool:
         try:
             pool.submit(compute, Batch("database", 0, [])).result()  # loads the network: does it fit?
         except ValueError as error:
             raise ValueError(f"{making.network.weights} can't be used: {error}") from None
-        for batch, found in computed(pool, attempt, batches, 1 if alone else 2 * jobs):
+        for batch, found in computed(pool, attempt, batches, 1 if alone else ahead_of(jobs, gpus)):
             name = batch.pictures[0].name
             row = found if isinstance(found, str) else _joined(found)
             journal.add(name, _reader_stamp(album, name), row)
