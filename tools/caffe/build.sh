@@ -9,8 +9,9 @@ Usage: tools/caffe/build.sh [--cuda [--arch LIST] [--toolkit DIR] | --cpu] [--mi
 Builds Caffe's library, tools and pycaffe, and compute_ap, into CAFFE_PREFIX (default .caffe), unless they are there.
 Stopped at any moment, the same command goes on from there.
   --cuda        for NVIDIA's GPUs too; runs on the CPU where there is none
-  --arch LIST   compute capabilities to compile for (default 75;80;86;89;90;100;120; the newest as PTX too, which the
-                driver compiles for GPUs to come). One, such as 90 for an H100, takes a fraction of the time.
+  --arch LIST   compute capabilities to compile for (default 75;80;90;100;120: 86 and 89 run the code for 80, as a
+                generation's later GPUs run that for its first; the newest is there as PTX too, which the driver
+                compiles for GPUs to come). One, such as 90 for an H100, takes a fraction of the time.
   --toolkit DIR build with a CUDA toolkit of the machine (nvcc; cuDNN and NCCL in it or in /usr) instead of the wheels
                 pinned in requirements-cuda.txt (1.2 GB to download)
   --cpu         for the CPU alone. Without --cuda and --cpu: as last time, at first for the CPU
@@ -253,7 +254,7 @@ if [[ $cuda == no ]]; then
     [[ -z $arch$toolkit ]] || misused "--arch and --toolkit go with --cuda"
 else
     [[ -n $arch ]] || arch=$(recorded arch)
-    arch=$(checked_arch "${arch:-75;80;86;89;90;100;120}")
+    arch=$(checked_arch "${arch:-75;80;90;100;120}")
     [[ -n $toolkit ]] || toolkit=$(recorded toolkit)
     toolkit=${toolkit:-wheels}
     [[ $toolkit == wheels || -x $toolkit/bin/nvcc ]] || misused "--toolkit $toolkit holds no bin/nvcc"

@@ -28,7 +28,10 @@ endforeach()
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${CAFFE_SOURCE}/src/caffe/layers/*.cu ${CAFFE_SOURCE}/src/caffe/solvers/*.cu
      ${CAFFE_SOURCE}/src/caffe/util/*.cu)
-target_sources(caffe PRIVATE ${cuda_sources} src/gpu_support.cu)
+list(FILTER cuda_sources EXCLUDE REGEX "/cudnn_(de)?conv_layer")
+set(our_sources src/cudnn_shared.cpp src/cudnn_convolutions.cpp src/cudnn_convolution_layers.cpp)
+set_source_files_properties(${our_sources} PROPERTIES COMPILE_OPTIONS "${warnings}")
+target_sources(caffe PRIVATE ${cuda_sources} ${our_sources} src/cudnn_shared.cu)
 string(REPLACE ";" "," arch "${CMAKE_CUDA_ARCHITECTURES}")
 set_source_files_properties(src/gpu_support.cpp PROPERTIES COMPILE_DEFINITIONS "CAFFE_CUDA_ARCH=\"${arch}\"")
 target_compile_definitions(caffe PUBLIC USE_CUDNN USE_NCCL)

@@ -22,6 +22,8 @@ bool IsNumber(const std::string& text) {
 
 }  // namespace
 
+std::vector<int> AllGpus();  // that there are, whether or not they can be used
+
 std::vector<int> ParseGpus(const std::string& list) {
   std::vector<int> devices;
   std::istringstream items(list + ",");
@@ -32,11 +34,22 @@ std::vector<int> ParseGpus(const std::string& list) {
   return devices;
 }
 
+bool HoldsCodeFor(const std::string& architectures, int major, int minor) {
+  std::istringstream list(architectures);
+  for (std::string one; std::getline(list, one, ',');) {
+    const int number = std::atoi(one.c_str());
+    if (one.find("-virtual") != std::string::npos ? number <= 10 * major + minor
+                                                  : number / 10 == major && number % 10 <= minor)
+      return true;
+  }
+  return false;
+}
+
 void RequireGpus(const std::string& flag) {
   if (flag.empty()) return;
   std::string problem;
   try {
-    problem = GpuProblem(flag == "all" ? std::vector<int>() : ParseGpus(flag));
+    problem = GpuProblem(flag == "all" ? AllGpus() : ParseGpus(flag));
   } catch (const std::invalid_argument& error) {
     problem = error.what();
   }
@@ -56,12 +69,11 @@ std::string GpuProblem(const std::vector<int>&) {
   return "this Caffe was built without CUDA (tools/setup.sh --cuda builds it with)";
 }
 
+std::vector<int> AllGpus() { return {}; }
+
 std::vector<int> UsableGpus() { return {}; }
 
 #else
-
-// Defined in gpu_support.cu: whether the library holds code that the current device can run.
-bool HoldsCodeForDevice();
 
 namespace {
 
@@ -72,7 +84,7 @@ std::string Version(int cuda) { return std::to_string(cuda / 1000) + "." + std::
 
 std::string DriverProblem(cudaError_t error) {
   int driver = 0;
-  cudaDriverGetVersion(&driver);
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   const std::string built = "this Caffe (CUDA " + Version(CUDART_VERSION) + ") needs " + kDriverNeeded;
   if (driver == 0) return "no driver is in reach; " + built + ", and a container needs --gpus all";
   if (error == cudaErrorInsufficientDriver)
@@ -83,32 +95,43 @@ std::string DriverProblem(cudaError_t error) {
 std::string SettingsProblem() {
   const std::string tf32 = Environment("CAFFE_TF32", "0");
   if (tf32 != "0" && tf32 != "1") return "CAFFE_TF32 is 0 or 1, not " + tf32;
+  const std::string log = Environment("CAFFE_CUDNN_LOG", "0");
+  if (log != "0" && log != "1") return "CAFFE_CUDNN_LOG is 0 or 1, not " + log;
   const std::string limit = Environment("CAFFE_CUDNN_WORKSPACE_MB", "0");
   if (!IsNumber(limit)) return "CAFFE_CUDNN_WORKSPACE_MB is a number of MiB, not " + limit;
   return "";
 }
 
+// What can be said without a context on the device, which would take half a GB of its memory.
 std::string DeviceProblem(int device, int count) {
   const std::string name = "GPU " + std::to_string(device);
   if (device >= count)
     return "there is no " + name + ": this machine has " + std::to_string(count) + ", counted from 0";
-  int before = 0;
-  cudaGetDevice(&before);
+  int mode = 0;
   cudaDeviceProp properties;
-  std::string problem;
   cudaError_t error = cudaGetDeviceProperties(&properties, device);
-  if (error == cudaSuccess) error = cudaSetDevice(device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&mode, cudaDevAttrComputeMode, device);
+  cudaGetLastError();
+  if (error != cudaSuccess) return name + " can't be used (" + cudaGetErrorString(error) + ")";
+  if (mode == cudaComputeModeProhibited) return name + " can't be used (nvidia-smi -c has prohibited it)";
+  if (HoldsCodeFor(CAFFE_CUDA_ARCH, properties.major, properties.minor)) return "";
+  return "this Caffe holds no code for " + name + " (" + properties.name + ", compute capability " +
+         std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+         "), only for " CAFFE_CUDA_ARCH;
+}
+
+// Whether a program can have the device is known once it has it.
+std::string OpeningProblem(int device) {
+  cudaError_t error = cudaSetDevice(device);
   if (error == cudaSuccess)
     error = cudaFree(nullptr);  // makes the context: cudaSetDevice alone does not always
-  if (error != cudaSuccess)
-    problem = name + " can't be used (" + cudaGetErrorString(error) + ")";
-  else if (!HoldsCodeForDevice())
-    problem = "this Caffe holds no code for " + name + " (" + properties.name + ", compute capability " +
-              std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-              "), only for " CAFFE_CUDA_ARCH;
   cudaGetLastError();
-  cudaSetDevice(before);
-  return problem;
+  if (error == cudaSuccess) return "";
+  const std::string name = "GPU " + std::to_string(device);
+  if (error == cudaErrorDevicesUnavailable || error == cudaErrorDeviceAlreadyInUse)
+    return name + " is in use, and the process that uses it has it to itself (nvidia-smi tells which)";
+  if (error == cudaErrorMemoryAllocation) return name + " has no memory left (nvidia-smi tells who holds it)";
+  return name + " can't be used (" + cudaGetErrorString(error) + ")";
 }
 
 int GpuCount(cudaError_t* error) {
@@ -136,12 +159,20 @@ std::string GpuProblem(const std::vector<int>& devices) {
   if (count == 0) return DriverProblem(error);
   std::string problem = SettingsProblem();
   for (size_t i = 0; i < devices.size() && problem.empty(); ++i) problem = DeviceProblem(devices[i], count);
+  for (size_t i = 0; i < devices.size() && problem.empty(); ++i) problem = OpeningProblem(devices[i]);
   for (int device = 0; devices.empty() && device < count; ++device) {
     const std::string why = DeviceProblem(device, count);
     if (why.empty()) return problem;
     if (problem.empty()) problem = why;
   }
   return problem;
+}
+
+std::vector<int> AllGpus() {
+  cudaError_t error;
+  std::vector<int> all(GpuCount(&error));
+  for (size_t i = 0; i < all.size(); ++i) all[i] = i;
+  return all;
 }
 
 std::vector<int> UsableGpus() {
@@ -165,13 +196,13 @@ bool HaveGpu() {
 
 int DeviceAttribute(cudaDeviceAttr attribute) {
   int device = 0, value = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&value, attribute, device);
-  return value;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  return cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess ? value : 0;
 }
 
 void SetArithmetic(cublasHandle_t handle) {
-  if (handle) cublasSetMathMode(handle, Tf32() ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH);
+  CHECK_EQ(cublasSetMathMode(handle, Tf32() ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH),
+           CUBLAS_STATUS_SUCCESS);
 }
 
 #ifdef USE_CUDNN
@@ -180,9 +211,11 @@ cudnnMathType_t ConvolutionArithmetic() { return Tf32() ? CUDNN_DEFAULT_MATH : C
 
 size_t CudnnWorkspaceLimit() {
   static const size_t limit =
-      std::strtoull(Environment("CAFFE_CUDNN_WORKSPACE_MB", "8").c_str(), nullptr, 10);
+      std::strtoull(Environment("CAFFE_CUDNN_WORKSPACE_MB", "256").c_str(), nullptr, 10);
   return limit << 20;
 }
+
+bool CudnnLog() { return Environment("CAFFE_CUDNN_LOG", "0") == "1"; }
 
 #endif  // CPU_ONLY
 
