@@ -4,6 +4,7 @@
 #   --build-arg BASE=debian:trixie-slim                                on Debian 13
 #   --build-arg APT_MIRROR=http://HOST/debian, PIP_INDEX_URL=https://HOST/simple    where packages come from; not kept
 ARG BASE=debian:bookworm-slim
+ARG CUDA=0
 FROM ${BASE} AS base
 ENV CAFFE_PREFIX=/opt/caffe CAFFE_VENV=/opt/venv LC_ALL=C.UTF-8
 WORKDIR /opt/article
@@ -27,8 +28,8 @@ ARG PIP_INDEX_URL
 RUN --mount=type=cache,target=/var/cache/pip tools/setup.sh --venv
 COPY tools/caffe tools/caffe
 COPY eval/compute_ap.cpp eval/
-ARG CUDA=0
-ARG ARCH="75;80;86;89;90;100;120"
+ARG CUDA
+ARG ARCH="75;80;90;100;120"
 RUN --mount=type=cache,target=/var/cache/pip \
     if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
     else CAFFE_CUDA=$CUDA tools/setup.sh --arch "$ARCH" && tools/caffe/build.sh --test; fi \
@@ -36,7 +37,7 @@ RUN --mount=type=cache,target=/var/cache/pip \
     && find "$CAFFE_VENV" -type d -path '*/site-packages/*/tests' -prune -exec rm -rf {} + \
     && "$CAFFE_VENV/bin/pip" uninstall -q -y setuptools pip
 
-FROM base
+FROM base AS image-0
 LABEL org.opencontainers.image.title="Layer selection and fine-tuning for image retrieval, on BVLC Caffe" \
       org.opencontainers.image.description="Reproduces the article's tables; runs on the CPU, and where built with CUDA=1 on NVIDIA's GPUs from Turing to Blackwell (driver 580 or later)"
 # OpenCV's reader of pictures brings libGL by way of its many formats; the drivers behind that (160 MB) draw nothing here
@@ -51,10 +52,18 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/caffe /opt/caffe
 COPY . .
 
-# runs go to /workspace, the article's downloads to /data; NVIDIA's container toolkit reads its two variables
-ENV WORK_DIR=/workspace DATA_DIR=/data NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# runs go to /workspace, the article's downloads to /data
+ENV WORK_DIR=/workspace DATA_DIR=/data
 VOLUME /workspace /data
 USER caffe
 STOPSIGNAL SIGTERM
 # a first process that passes signals on: the kernel keeps them from one that does not ask for them
 ENTRYPOINT ["tini", "--", "/opt/article/tools/entrypoint.sh"]
+
+# For GPUs: what NVIDIA's container toolkit reads. Without a driver for CUDA 13 the container doesn't start, and the
+# message says which it needs; an image that computes on the CPU has none of this, or it would not start without NVIDIA's.
+FROM image-0 AS image-1
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA_REQUIRE_CUDA="cuda>=13.0" \
+    CUDA_DEVICE_ORDER=PCI_BUS_ID
+
+FROM image-${CUDA}

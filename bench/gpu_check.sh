@@ -12,7 +12,7 @@ times at batch 1, 32 and 64; cuDNN workspace limits; memory; the data layer's sh
   --out DIR       default work/gpu_check; in the image /workspace/gpu_check
   --torch PYTHON  a Python that has PyTorch, whose times are put beside Caffe's
   --rehearse      everything on the CPU, in small: checks the check, says nothing about a GPU
-Example: docker run --rm --gpus all -v "$PWD/gpu:/workspace" IMAGE bench/gpu_check.sh
+Example: docker run --rm --gpus all --shm-size=1g -v "$PWD/gpu:/workspace" IMAGE bench/gpu_check.sh
 HELP
 }
 

@@ -22,13 +22,53 @@ def arguments(text: str) -> set[str]:
 
 def test_mirrors_are_known_to_the_stages_that_are_thrown_away_alone() -> None:
     """An argument that a step of the last stage sees stays in the image's history."""
-    *before, last = STAGES
-    assert set().union(*map(arguments, before)) >= MIRRORS
-    assert arguments(last) == set() and not any(name in last for name in MIRRORS)
+    kept = next(number for number, stage in enumerate(STAGES) if "AS image-0" in stage)
+    assert set().union(*map(arguments, STAGES[:kept])) >= MIRRORS
+    for stage in STAGES[kept:]:
+        assert arguments(stage) == set() and not any(name in stage for name in MIRRORS)
+
+
+def test_what_nvidias_toolkit_reads_is_in_the_image_for_gpus_alone() -> None:
+    """Else one for the CPU does not start where NVIDIA's runtime is the default and there is no driver."""
+    with_nvidia = [stage for stage in STAGES if "NVIDIA_" in stage]
+    assert len(with_nvidia) == 1 and "FROM image-0 AS image-1" in with_nvidia[0]
+    for name in (
+        "NVIDIA_VISIBLE_DEVICES=all",
+        'NVIDIA_REQUIRE_CUDA="cuda>=13.0"',
+        "CUDA_DEVICE_ORDER=PCI_BUS_ID",
+    ):
+        assert name in with_nvidia[0]
+    assert STAGES[-1].strip() == "FROM image-${CUDA}" and STAGES[-2] == with_nvidia[0]
+
+
+def test_one_list_of_architectures() -> None:
+    """Of the image, of compose, of what is published, and of a build without one."""
+    found = {
+        name: set(re.findall(r"\d{2}(?:;\d{2,3})+", (ROOT / name).read_text()))
+        for name in (
+            "Dockerfile",
+            "tools/compose.yaml",
+            ".github/workflows/image.yml",
+            "tools/caffe/build.sh",
+        )
+    }
+    example = {"75;80;90"}  # of messages
+    assert {frozenset(lists - example) for lists in found.values()} == {frozenset({"75;80;90;100;120"})}
+
+
+def test_gpus_in_containers_get_shared_memory() -> None:
+    """Docker's 64 MB are too few for NCCL."""
+    for name in ("README.md", "README.zh.md", "bench/gpu_check.sh"):
+        lines = [
+            line for line in (ROOT / name).read_text().splitlines() if "--gpus all" in line and "run" in line
+        ]
+        assert lines and all("--shm-size=1g" in line for line in lines)
+    compose = yaml.safe_load((ROOT / "tools/compose.yaml").read_text())
+    assert compose["services"]["gpu"]["shm_size"] == "1g"
 
 
 def test_every_script_that_a_stage_runs_is_there_with_what_it_reads() -> None:
-    for stage in STAGES[1:-1]:
+    for stage in STAGES[1:3]:
         copied = " ".join(re.findall(r"^COPY (.*) \S+$", stage, re.MULTILINE)).split()
         for script in re.findall(r"tools/\S+\.sh", " ".join(re.findall(r"^RUN .*", stage, re.MULTILINE))):
             assert any(script == one or script.startswith(f"{one}/") for one in copied), script
