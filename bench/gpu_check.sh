@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# One command for a GPU host, in the image or bare: does Caffe work on this GPU, and how fast. Writes results/gpu.md.
+# One command for a GPU host, in the image or bare: does Caffe compute right on this GPU, and how fast.
 set -euo pipefail
 
 usage() {
     cat <<'HELP'
 Usage: bench/gpu_check.sh [--gpu N] [--out DIR] [--torch PYTHON] [--rehearse]
 
-Runs on one GPU: Caffe's own GPU tests; features and fine-tuning of the demo beside the CPU's, in FP32 and TF32; VGG16's
-times at batch 1, 32 and 64; cuDNN workspace limits; memory; the data layer's share. Writes DIR/results/gpu.md.
+In under seven minutes: programs end well; losses and features beside the CPU's; VGG16's forward passes and training
+steps at batch 1, 32 and 64, in FP32 and TF32; beside PyTorch's on the same card; Caffe's own GPU tests; two GPUs where
+there are two. Writes gpu_check.md and gpu_check.json into DIR after every part. Exit status 1, with the reasons, where
+anything is wrong.
   --gpu N         the GPU (default 0)
   --out DIR       default work/gpu_check; in the image /workspace/gpu_check
   --torch PYTHON  a Python that has PyTorch, whose times are put beside Caffe's
@@ -16,48 +18,23 @@ Example: docker run --rm --gpus all --shm-size=1g -v "$PWD/gpu:/workspace" IMAGE
 HELP
 }
 
-misused() {
-    echo "gpu_check: $*" >&2
-    exit 2
-}
-
-die() {
-    echo "gpu_check: $*" >&2
-    exit 1
-}
-
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-gpu=0 out=${WORK_DIR:-work}/gpu_check torch="" rehearse=no
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+words=("$@")
 while (($#)); do
     case $1 in
+        -h | --help) usage; exit ;;
         --gpu | --out | --torch)
-            (($# > 1)) || misused "$1 needs a value (see --help)"
-            printf -v "${1#--}" '%s' "$2"
+            (($# > 1)) || { echo "gpu_check: $1 needs a value (see --help)" >&2; exit 2; }
             shift
             ;;
-        --rehearse) rehearse=yes ;;
-        -h | --help) usage; exit ;;
-        *) misused "unknown option $1 (see --help)" ;;
+        --rehearse) ;;
+        *) echo "gpu_check: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
     shift
 done
-[[ $gpu =~ ^[0-9]+$ ]] || die "--gpu takes one number, not $gpu"
-
-prefix=${CAFFE_PREFIX:-$PWD/.caffe}
-[[ -f $prefix/env.sh ]] || die "Caffe is not built yet: tools/setup.sh --cuda"
+prefix=${CAFFE_PREFIX:-$here/.caffe}
+[[ -f $prefix/env.sh ]] || { echo "gpu_check: Caffe is not built yet: tools/setup.sh --cuda" >&2; exit 1; }
 # shellcheck source=/dev/null
 source "$prefix/env.sh"
-options=()
-if [[ $rehearse == no ]]; then
-    caffe_gpus "$gpu" || exit 1
-    options+=(--gpu "$gpu")
-fi
-if [[ -n $torch ]]; then
-    "$torch" -c 'import torch' 2>/dev/null || die "--torch $torch: this Python has no PyTorch"
-    options+=(--torch "$torch")
-fi
-
-mkdir -p "$out/results" 2>/dev/null || die "cannot write to $out"
-./run_all.sh --profile demo --work "$out/demo" --gpu none --from data --to prototxt
-python -m bench.gpu_check --work "$out/demo" --out "$out/results/gpu.md" "${options[@]}"
-cat "$out/results/gpu.md"
+export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
+exec python -m bench.gpu_check --prefix "$prefix" --out "${WORK_DIR:-$here/work}/gpu_check" "${words[@]}"

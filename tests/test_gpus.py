@@ -1,4 +1,4 @@
-"""GPUs that are not there, batches shared among GPUs, and what gpu_check reads in Caffe's output."""
+"""GPUs that are not there, and batches shared among GPUs."""
 
 import os
 import re
@@ -10,7 +10,6 @@ import caffe
 import pytest
 from caffe.proto import caffe_pb2
 
-from bench.gpu_check.__main__ import parse_losses, parse_tests, parse_time
 from tools.snapshots import pictures_a_step
 
 ROOT = Path(__file__).parent.parent
@@ -109,38 +108,6 @@ def test_pictures_a_step() -> None:
     assert pictures_a_step(solver, 2) == "64 x 2 GPUs = 128"
     solver.iter_size = 4
     assert pictures_a_step(solver, 2) == "64 x iter_size 4 x 2 GPUs = 512"
-
-
-def test_gpu_check_reads_caffe_time(tmp_path) -> None:
-    done = run("caffe", "time", "-model", DEMO / "deploy.prototxt", "-iterations", "2")
-    times = parse_time(done.stdout + done.stderr)
-    layers = [value for name, value in times.items() if name.startswith("layer:")]
-    assert "layer:conv1_1" in times
-    assert times["forward"] == pytest.approx(sum(layers), rel=0.2, abs=1)
-    assert times["both"] >= times["forward"]
-    with pytest.raises(ValueError):
-        parse_time(done.stderr[:2000])
-
-
-def test_gpu_check_reads_losses() -> None:
-    text = (
-        "I1122 solver.cpp:239] Iteration 0 (0 iter/s, 0.1s/20 iters), loss = 2.5\n"
-        "I1122 solver.cpp:239] Iteration 20 (3.1 iter/s, 6s/20 iters), loss = 1e-05\n"
-        "I1122 solver.cpp:239] Iteration 40 (3.1 iter/s, 6s/20 iters), loss = nan\n"
-    )
-    losses = parse_losses(text)
-    assert list(losses) == [0, 20, 40] and losses[20] == 1e-5 and losses[40] != losses[40]
-
-
-def test_gpu_check_reads_gtest() -> None:
-    text = (
-        "[  FAILED  ] A/2.TestB, where TypeParam = caffe::GPUDevice<float> (3 ms)\n"
-        "[       OK ] C.TestD (0 ms)\n[==========] 2 tests from 2 test cases ran. (4 ms total)\n"
-        "[  PASSED  ] 1 test.\n[  FAILED  ] 1 test, listed below:\n[  FAILED  ] A/2.TestB, where ...\n"
-    )
-    assert parse_tests(text) == (2, 1, ["A/2.TestB"])
-    with pytest.raises(ValueError):
-        parse_tests(text[:100])
 
 
 def test_the_images_entry_point() -> None:

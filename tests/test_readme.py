@@ -19,7 +19,11 @@ PATH = re.compile(
 MODULE = re.compile(rf"(?<![\w./-])(?:{ROOMS})\.[a-z]\w*", re.ASCII)
 SETTING = re.compile(r"[A-Z][A-Z_]*=")
 OPTION = re.compile(r"--[a-z][a-z-]*")
-ENGINES_OPTIONS = {"--user", "--build-arg", "--shm-size"}  # of docker run, where the text names it without the command
+ENGINES_OPTIONS = {
+    "--user",
+    "--build-arg",
+    "--shm-size",
+}  # of docker run, where the text names it without the command
 
 
 def blocks(text: str) -> list[str]:

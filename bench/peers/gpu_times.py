@@ -1,9 +1,12 @@
-"""VGG16 in PyTorch, timed as `caffe time` times it; under a Python of its own: DEVICE BATCH PASSES fp32|tf32.
+"""VGG16 in PyTorch, forward passes and training steps, under a Python of its own.
 
-Prints JSON: milliseconds a batch, {"forward": ..., "both": ...}.
+DEVICE DIVISOR SIDE HIDDEN CLASSES ITERATIONS SECONDS BATCHES: the network of bench/gpu_check/nets.py, and how
+often. Prints a line of JSON each: {"what": "forward" or "train", "batch": ..., "how": ...,
+"milliseconds": median}.
 """
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -13,58 +16,84 @@ from torch import nn
 
 POOL = 0
 WIDTHS = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL)
+KINDS = {
+    "FP32 NCHW": (torch.contiguous_format, False, False),
+    "FP32 channels last": (torch.channels_last, False, False),
+    "TF32 channels last": (torch.channels_last, True, False),
+    "bf16 channels last": (torch.channels_last, True, True),
+}
+"""Order in memory, whether TF32 is allowed, whether autocast computes in bf16."""
 
 
-def vgg16() -> nn.Module:
+def vgg16(divisor: int, side: int, hidden: int, classes: int) -> nn.Module:
     layers: list[nn.Module] = []
     channels = 3
     for width in WIDTHS:
         if width == POOL:
             layers.append(nn.MaxPool2d(2))
         else:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-            channels = width
-    layers += [nn.Flatten(), nn.Linear(512 * 49, 4096), nn.ReLU(True), nn.Dropout()]
-    layers += [nn.Linear(4096, 4096), nn.ReLU(True), nn.Dropout(), nn.Linear(4096, 1000)]
+            layers += [nn.Conv2d(channels, width // divisor, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = width // divisor
+    layers += [nn.Flatten(), nn.Linear(channels * (side // 32) ** 2, hidden), nn.ReLU(True)]
+    layers += [nn.Linear(hidden, hidden), nn.ReLU(True), nn.Linear(hidden, classes)]
     return nn.Sequential(*layers)
 
 
-def milliseconds(device: torch.device, passes: int, once: Callable[[], object]) -> float:
-    def wait() -> None:
+def median(device: torch.device, iterations: int, seconds: int, once: Callable[[], object]) -> float:
+    """Milliseconds of `once` with the wait for it, after three to warm up."""
+    times: list[float] = []
+    for i in range(3 + iterations):
+        started = time.perf_counter()
+        once()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        if i >= 3:
+            times.append((time.perf_counter() - started) * 1000)
+        if len(times) >= 3 and sum(times) > 1000 * seconds:
+            break
+    return statistics.median(times)
 
-    for _ in range(3):
-        once()
-    wait()
-    started = time.perf_counter()
-    for _ in range(passes):
-        once()
-    wait()
-    return (time.perf_counter() - started) / passes * 1000
+
+class Work:
+    """A network in one of the kinds, with a batch."""
+
+    def __init__(self, net: nn.Module, device: torch.device, how: str, batch: int, side: int) -> None:
+        order, _, self.bf16 = KINDS[how]
+        self.net, self.device = net, device
+        self.pictures = torch.rand(batch, 3, side, side, device=device).to(memory_format=order)
+        self.labels = torch.randint(8, (batch,), device=device)
+        self.steps = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
+
+    def loss(self) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return nn.functional.cross_entropy(self.net(self.pictures), self.labels)
+
+    def forward(self) -> None:
+        with torch.no_grad():
+            self.loss()
+
+    def train(self) -> None:
+        self.steps.zero_grad(set_to_none=True)
+        self.loss().backward()
+        self.steps.step()
 
 
 def main() -> None:
-    device, batch, passes = torch.device(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    tf32 = sys.argv[4] == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
+    device = torch.device(sys.argv[1])
+    divisor, side, hidden, classes, iterations, seconds = map(int, sys.argv[2:8])
     torch.backends.cudnn.benchmark = True
-    net = vgg16().to(device).train()
-    pictures = torch.randn(batch, 3, 224, 224, device=device)
-    labels = torch.randint(1000, (batch,), device=device)
-    loss = nn.CrossEntropyLoss()
-
-    def forward() -> None:
-        with torch.no_grad():
-            net(pictures)
-
-    def both() -> None:
-        net.zero_grad(set_to_none=True)
-        loss(net(pictures), labels).backward()
-
-    times = {"forward": milliseconds(device, passes, forward), "both": milliseconds(device, passes, both)}
-    print(json.dumps(times))
+    for how, (order, tf32, _) in KINDS.items():
+        if device.type == "cpu" and tf32:
+            continue
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        net = vgg16(divisor, side, hidden, classes).to(device, memory_format=order)
+        for batch in map(int, sys.argv[8].split(",")):
+            work = Work(net, device, how, batch, side)
+            for what, once in (("forward", work.forward), ("train", work.train)):
+                took = median(device, iterations, seconds, once)
+                row = {"what": what, "batch": batch, "how": how, "milliseconds": took}
+                print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
