@@ -60,7 +60,9 @@ class Caffe:
         given = dict(os.environ)
         search = [str(self.prefix / "lib"), *self.libraries, *filter(None, [given.get("LD_LIBRARY_PATH")])]
         given |= {"LD_LIBRARY_PATH": ":".join(search), "PATH": f"{self.prefix / 'bin'}:{given['PATH']}"}
-        return given | {"GLOG_logtostderr": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        given |= {"GLOG_logtostderr": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        # threads that wait sleep, or on a machine that does other work too training takes ten times as long
+        return given | {"OMP_WAIT_POLICY": "passive"}
 
     def left(self) -> float:
         """Seconds until the part's deadline; CheckError where there are none."""
