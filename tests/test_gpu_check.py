@@ -92,7 +92,7 @@ def test_what_is_wrong_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
     said = [line for line in done.stderr.splitlines() if line.startswith("gpu_check: ")]
     assert len(said) == 3, done.stderr
     assert said[0].startswith("gpu_check: caffe train exited 1")
-    assert said[1:] == ["gpu_check: tests that failed: B.Fails", "gpu_check: tests that crashed: B.Crashes"]
+    assert said[1:] == ["gpu_check: 1 tests failed: B.Fails", "gpu_check: 1 tests crashed: B.Crashes"]
     assert (out / "gpu_check.md").read_text().splitlines()[2].startswith("**3 wrong**: ")
 
 

@@ -212,12 +212,18 @@ def caffe_tests(check: Check) -> list[str]:
     lines = [f"{len(names)} tests (`{check.tests}`): {len(passed)} passed, {len(failed)} failed, "]
     lines[0] += f"{len(crashed)} crashed, {late} not reached in time."
     if failed:
-        lines.append(check.wrong(f"tests that failed: {', '.join(failed)}"))
+        lines.append(check.wrong(f"{len(failed)} tests failed: {_first(failed)}"))
     if crashed:
-        lines.append(check.wrong(f"tests that crashed: {', '.join(crashed)}"))
+        lines.append(check.wrong(f"{len(crashed)} tests crashed: {_first(crashed)}"))
     if late:
         lines.append(check.wrong(f"{late} tests were not reached in time"))
     return lines
+
+
+def _first(names: Sequence[str], most: int = 12) -> str:
+    """The names, or so many of them: the JSON file has all."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def relative(ours: Iterable[float], reference: Iterable[float]) -> float:

@@ -670,6 +670,22 @@ cudnnStatus_t cudnnLRNCrossChannelBackward(cudnnHandle_t handle, cudnnLRNDescrip
   DNN(handle, CheckPointer(__func__, dx));
 }
 
+cudnnStatus_t cudnnDivisiveNormalizationForward(cudnnHandle_t handle, cudnnLRNDescriptor_t,
+                                                cudnnDivNormMode_t, const void*,
+                                                const cudnnTensorDescriptor_t, const void* x, const void*,
+                                                void* one, void* two, const void*,
+                                                const cudnnTensorDescriptor_t, void* y) {
+  DNN(handle, for (const void* each : {x, static_cast<const void*>(one), static_cast<const void*>(two),
+                                       static_cast<const void*>(y)}) CheckPointer(__func__, each));
+}
+cudnnStatus_t cudnnDivisiveNormalizationBackward(cudnnHandle_t handle, cudnnLRNDescriptor_t,
+                                                 cudnnDivNormMode_t, const void*,
+                                                 const cudnnTensorDescriptor_t, const void*, const void*,
+                                                 const void* dy, void*, void*, const void*,
+                                                 const cudnnTensorDescriptor_t, void* dx, void*) {
+  DNN(handle, CheckPointer(__func__, dy); CheckPointer(__func__, dx));
+}
+
 // ---- NCCL
 
 #define REDUCE(communicator, ...)                                                          \
