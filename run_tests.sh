@@ -33,7 +33,7 @@ if [[ $cuda == yes ]]; then
     tools/caffe/build.sh --cuda --arch 90 --test
     # shellcheck source=/dev/null
     source "$CAFFE_PREFIX/env.sh"
-    exec python -m pytest -c tests/pytest.ini --rootdir . tests/cuda_shim tests/test_gpus.py "$@"
+    exec python -m pytest -c tests/pytest.ini --rootdir . tests/cuda_shim tests/test_gpus.py tests/test_gpu_check.py tests/test_bundle.py "$@"
 fi
 shellcheck -x run_all.sh run_tests.sh search.sh tools/*.sh tools/run/*.sh tools/run/recipes/*.sh tools/caffe/*.sh bench/*.sh .ci/run
 ruff check --quiet .
