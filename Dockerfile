@@ -4,7 +4,7 @@
 #   --build-arg BASE=debian:trixie-slim                                on Debian 13
 #   --build-arg APT_MIRROR=http://HOST/debian, PIP_INDEX_URL=https://HOST/simple    where packages come from; not kept
 ARG BASE=debian:bookworm-slim
-ARG CUDA=0
+ARG CUDA
 FROM ${BASE} AS base
 ENV CAFFE_PREFIX=/opt/caffe CAFFE_VENV=/opt/venv LC_ALL=C.UTF-8
 WORKDIR /opt/article
@@ -28,7 +28,7 @@ ARG PIP_INDEX_URL
 RUN --mount=type=cache,target=/var/cache/pip tools/setup.sh --venv
 COPY tools/caffe tools/caffe
 COPY eval/compute_ap.cpp eval/
-ARG CUDA
+ARG CUDA=0
 ARG ARCH="75;80;90;100;120"
 RUN --mount=type=cache,target=/var/cache/pip \
     if [ "$CUDA" = 0 ]; then tools/setup.sh --cpu; \
@@ -66,4 +66,5 @@ FROM image-0 AS image-1
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA_REQUIRE_CUDA="cuda>=13.0" \
     CUDA_DEVICE_ORDER=PCI_BUS_ID
 
-FROM image-${CUDA}
+# the default stands here, as podman looks for what a stage needs before it reads defaults
+FROM image-${CUDA:-0}

@@ -38,7 +38,7 @@ def test_what_nvidias_toolkit_reads_is_in_the_image_for_gpus_alone() -> None:
         "CUDA_DEVICE_ORDER=PCI_BUS_ID",
     ):
         assert name in with_nvidia[0]
-    assert STAGES[-1].strip() == "FROM image-${CUDA}" and STAGES[-2] == with_nvidia[0]
+    assert STAGES[-1].strip() == "FROM image-${CUDA:-0}" and STAGES[-2] == with_nvidia[0]
 
 
 def test_one_list_of_architectures() -> None:
