@@ -115,8 +115,8 @@ void Rectify(const float* x, float* y, size_t count, float slope);
 }  // namespace onednn
 }  // namespace caffe
 
-// By what a CPU can do: "arch=skylake-avx512" would ask for that very make, and leave AMD's and every newer one
-// of Intel's to SSE2.
+// By what a CPU can do: "arch=skylake-avx512" would ask for that very make, and leave AMD's and every newer
+// one of Intel's to SSE2.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define CAFFE_EVERY_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
