@@ -10,7 +10,7 @@ import argparse
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from data_prep.demo.broken import BROKEN, break_picture
 from data_prep.demo.buildings.archetypes import ARCHETYPES, draw_building
 from data_prep.demo.buildings.plan import Building
 from data_prep.demo.generic.classes import GENERIC
-from data_prep.demo.photo import Rng, jpeg
+from data_prep.demo.photo import Array, Rng, jpeg
 from data_prep.demo.scenes import Framing, Photo, photograph
 from tools.processes import add_jobs_option, map_ordered
 from tools.program import folder_beside, positive_int, run_program, whole_number
@@ -31,8 +31,15 @@ STREAMS = {"generic": 1, "landmarks": 2, "retrieval": 3, "distractors": 4}
 LANDMARKS_OF_A_CITY = 11
 QUERIES = 5
 SMALLEST_CLASS = 9
+SMALLEST_QUERY = 48  # pixels, of a photograph's 290: Oxford's smallest box is 4 % of its photograph
 TRIES = 200
 NEW_BUILDING_EVERY = 3
+
+CUTS = 5
+LEAST_CUT = 0.25
+"""Of each generic picture. With the network's crop of 64 in 72 it sees 0.2 to 0.79 of a picture's area, as VGG16
+did of ImageNet's: 0.19 to 0.77, crops of 224 in pictures whose shorter side is drawn from 256 to 512 (Simonyan and
+Zisserman, section 3.1)."""
 
 PLACES = (
     "alder amber ashen barrow birch bramble brook cinder clover copper corbel dell ember fallow fern garnet "
@@ -51,13 +58,19 @@ KINDS_OF_PLACE = {
     "keep": ("castle", "keep", "tower"),
 }
 
-SNAPSHOT = Framing(span=(0.85, 1.2), aside=0.15, turn=0.6, clutter=0.8, blocked=(0, 1))
+LARGER = 1.83
+"""A searched photograph's side in that of one to train on: 293 pixels to the network's 64, as 1024 to 224."""
+TOWN = partial(Framing, across=0.3, town=0.8, pixels=LARGER, turn=0.4, clutter=0.7)
+"""As Oxford's: the landmark is one thing among many."""
 FRAMINGS = {
-    "good": Framing(span=(0.85, 1.15), aside=0.1, turn=0.4, clutter=0.8, blocked=(0, 1)),
-    "ok": Framing(span=(0.9, 1.5), aside=0.3, turn=0.5, clutter=1.2, blocked=(0, 2)),
-    "junk": Framing(span=(1.3, 2.6), aside=0.9, turn=0.9, clutter=1.8, blocked=(2, 5)),
+    "good": TOWN(span=(0.35, 1.15), blocked=(0, 1)),
+    "ok": TOWN(span=(0.4, 1.9), across=0.45, blocked=(1, 3)),
+    "junk": TOWN(span=(0.7, 3.0), across=1.1, blocked=(2, 5), clutter=1.5),
 }
-VISIBLE = {"good": (0.70, 1.0), "ok": (0.40, 0.70), "junk": (0.04, 0.22)}
+VIEW_OF_THE_CITY = TOWN(span=(0.35, 1.5), blocked=(0, 2))
+SNAPSHOT = TOWN(span=(0.45, 1.4), turn=0.6, pixels=1.0, blocked=(0, 1))
+"""To train on: of the same kind, at the size of the pictures that training takes."""
+VISIBLE = {"good": 0.7, "ok": 0.25, "junk": 0.03}
 """Share of the building that is seen: Oxford's good is clearly visible, ok more than a quarter, junk less."""
 
 
@@ -70,15 +83,17 @@ class Shot:
     building: tuple[int, ...] | None = None
     archetype: str = ""
     subject: str = ""
+    asked: bool = False
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of a Shot: its box (x0, y0, x1, y1) and whose share of the building is seen."""
+    """What came of a Shot: how well the building is seen, its box (x0, y0, x1, y1), whether it is a query."""
 
     path: Path
     subject: str
     box: tuple[float, float, float, float]
+    asked: bool
 
 
 @lru_cache(maxsize=8)
@@ -93,7 +108,19 @@ def _rng(seed: tuple[int, ...]) -> Rng:
 
 def _take_generic(shot: Shot) -> None:
     rng = _rng(shot.seed)
-    shot.path.write_bytes(jpeg(rng, GENERIC[shot.subject](rng)))
+    picture = GENERIC[shot.subject](rng)
+    for number in range(CUTS):
+        path = shot.path.with_stem(f"{shot.path.stem}_{number + 1}")
+        path.write_bytes(jpeg(rng, some_of(rng, picture)))
+
+
+def some_of(rng: Rng, picture: Array) -> Array:
+    """A part of a picture, LEAST_CUT of its area or more: things are near and far, whole and cut."""
+    height, width = picture.shape[:2]
+    share = float(np.sqrt(rng.uniform(LEAST_CUT, 1.0)))
+    h, w = round(height * share), round(width * share)
+    top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+    return picture[top : top + h, left : left + w]
 
 
 def _take_landmark(shot: Shot) -> None:
@@ -104,22 +131,34 @@ def _take_landmark(shot: Shot) -> None:
 
 def _take_labelled(shot: Shot) -> Taken:
     rng = _rng(shot.seed)
-    photo = photograph_visible(rng, _building(shot.building, shot.archetype), shot.subject)
+    building = _building(shot.building, shot.archetype)
+    framing = replace(FRAMINGS[shot.subject], place=_place(shot))
+    take = photograph_clearly if shot.asked else photograph
+    photo = take(rng, building, framing)
     shot.path.write_bytes(jpeg(rng, photo.picture))
-    return Taken(shot.path, shot.subject, generous(rng, photo))
+    return Taken(shot.path, label_of(photo), generous(rng, photo), shot.asked)
 
 
-def photograph_visible(rng: Rng, building: Building, label: str) -> Photo:
-    """Photograph a building until as much of it is seen as its label (a key of VISIBLE) says.
+def _place(shot: Shot) -> tuple[int, ...]:
+    """The seed of what stands around a shot's building."""
+    return *(shot.building or ()), 7
+
+
+def photograph_clearly(rng: Rng, building: Building, framing: Framing) -> Photo:
+    """Photograph a building until it is clearly visible and large enough to cut out as a query.
 
     Raises ValueError if that never happens.
     """
-    low, high = VISIBLE[label]
     for _ in range(TRIES):
-        photo = photograph(rng, building, FRAMINGS[label])
-        if low <= photo.visible <= high and _box_size(photo) >= (24 if label == "good" else 0):
+        photo = photograph(rng, building, framing)
+        if label_of(photo) == "good" and _box_size(photo) >= SMALLEST_QUERY:
             return photo
-    raise ValueError(f"no photograph of a building came out {label!r} in {TRIES} tries")
+    raise ValueError(f"no photograph of a building came out good in {TRIES} tries")
+
+
+def label_of(photo: Photo) -> str:
+    """Oxford's word for how much of the building is seen; `absent` where there is next to nothing of it."""
+    return next((label for label, least in VISIBLE.items() if photo.visible >= least), "absent")
 
 
 def generous(rng: Rng, photo: Photo) -> tuple[float, float, float, float]:
@@ -220,11 +259,13 @@ def make_retrieval(out: Path, seed: int, jobs: int, distractors: int) -> None:
     names = landmark_names(rng, archetypes, CITY_PLACES.split())
     shots: list[Shot] = []
     for number, (name, archetype) in enumerate(zip(names, archetypes, strict=True)):
-        counts = {"good": rng.integers(6, 16), "ok": rng.integers(4, 14), "junk": rng.integers(2, 8)}
+        counts = {"good": rng.integers(5, 9), "ok": rng.integers(5, 12), "junk": rng.integers(7, 14)}
         labels = rng.permutation([label for label, count in counts.items() for _ in range(count)])
+        asked = np.flatnonzero(labels == "good")[:QUERIES]
         for i, label in enumerate(labels):
             path = out / "jpg" / f"{name}_{i + 1:06d}.jpg"
-            shots.append(Shot(path, (seed, stream, number, i), (seed, stream, number), archetype, str(label)))
+            seeds = (seed, stream, number, i), (seed, stream, number)
+            shots.append(Shot(path, *seeds, archetype, str(label), asked=i in asked))
     taken = _take_all(_take_labelled, shots, jobs, "retrieval photographs")
     _take_all(_take_distractor, _distractor_shots(out, seed, distractors), jobs, "distractors")
     (out / "gt").mkdir()
@@ -250,17 +291,24 @@ def _distractor_shots(out: Path, seed: int, count: int) -> list[Shot]:
 
 
 def _take_distractor(shot: Shot) -> None:
-    (_take_landmark if shot.building else _take_generic)(shot)
+    rng = _rng(shot.seed)
+    if shot.building:
+        framing = replace(VIEW_OF_THE_CITY, place=_place(shot))
+        picture = photograph(rng, _building(shot.building, shot.archetype), framing).picture
+    else:
+        small = GENERIC[shot.subject](rng)
+        picture = cv2.resize(small, None, fx=LARGER, fy=LARGER, interpolation=cv2.INTER_CUBIC)
+    shot.path.write_bytes(jpeg(rng, picture))
 
 
 def write_ground_truth(folder: Path, name: str, taken: list[Taken]) -> None:
     """Write Oxford's four files for each of a landmark's QUERIES queries.
 
     A query file has one line, `oxc1_` and the picture's name, then the box; the others one name a line. The
-    queries are the first good pictures, and stand in the good list as Oxford's do.
+    queries are good pictures, and stand in the good list as Oxford's do.
     """
     lists = {label: [t.path.stem for t in taken if t.subject == label] for label in VISIBLE}
-    for i, query in enumerate([t for t in taken if t.subject == "good"][:QUERIES], start=1):
+    for i, query in enumerate([t for t in taken if t.asked], start=1):
         box = " ".join(f"{c:.1f}" for c in query.box)
         (folder / f"{name}_{i}_query.txt").write_text(f"oxc1_{query.path.stem} {box}\n", encoding="utf-8")
         for label, members in lists.items():
@@ -273,7 +321,7 @@ def write_revisited(out: Path, taken: dict[str, list[Taken]]) -> None:
 
     What is good is easy to find, what is ok is hard, and both by how much of the building is seen.
     """
-    asked = {name: [t for t in of if t.subject == "good"][:QUERIES] for name, of in taken.items()}
+    asked = {name: [t for t in of if t.asked] for name, of in taken.items()}
     images = [t.path.stem for of in asked.values() for t in of]
     searched = sorted({path.stem for path in (out / "jpg").iterdir()} - set(images))
     place = {name: number for number, name in enumerate(searched)}
@@ -312,7 +360,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sets = parser.add_subparsers(dest="set", required=True, metavar="{generic,landmarks,retrieval}")
     generic = sets.add_parser("generic", help="varied classes to pre-train on")
-    _add_number(generic, "--pictures", positive_int, 45, "a class")
+    _add_number(generic, "--pictures", positive_int, 18, "a class")
     landmarks = sets.add_parser("landmarks", help="buildings to fine-tune on, and broken files")
     _add_number(landmarks, "--classes", positive_int, 64, "buildings")
     _add_number(landmarks, "--largest", _class_size, 70, "pictures of the largest class; the smallest has 9")

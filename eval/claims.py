@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.evidence.claims import CLAIMS, UNTRIED, Claim
-from eval.evidence.experiments import ARTICLE_LABEL, Finding, Part
+from eval.evidence.experiments import Finding, Part
 from eval.evidence.measured import Folders, Measured, MissingError
 from eval.results.markdown import aligned, wrapped
 from eval.results.summary import verdicts
@@ -121,11 +121,11 @@ def as_markdown(rows: Sequence[dict[str, Any]], measured: Measured, note: str | 
     pooled = f", pooled over {len(measured.runs)} runs" if len(measured.runs) > 1 else ""
     parts.append(
         wrapped(
-            f"Representations are compared at {measured.label} dimensions, the poolings of {measured.layer}; "
-            f"models at the article's {ARTICLE_LABEL}{pooled}. Errors come from a bootstrap over places (and "
-            "runs), as the queries of a place share what they should find. A claim of several comparisons "
-            "holds if all do; its effect is that of the one which decides. A verdict is wrong in at most 1 "
-            "of 20 cases; what these queries can't tell is too close to tell."
+            f"Representations are compared at {measured.label} dimensions, the poolings of {measured.layer}, "
+            f"fully connected layers at {measured.fc_label}{pooled}. Errors come from a bootstrap over "
+            "places (and runs), as the queries of a place share what they should find. A claim of several "
+            "comparisons holds if all do; its effect is that of the one which decides. A verdict is wrong "
+            "in at most 1 of 20 cases; what these queries can't tell is too close to tell."
         )
     )
     for row in rows:
@@ -145,16 +145,18 @@ def as_markdown(rows: Sequence[dict[str, Any]], measured: Measured, note: str | 
     return "\n\n".join(parts) + "\n"
 
 
-def try_claims(
-    runs: Sequence[Folders], layer: str, label: str, out: Path, note: str | None, command: str
-) -> None:
+def try_claims(measured: Measured, out: Path, note: str | None, command: str) -> None:
     """Try every claim, write all forms, and say how many have which verdict. Raises ValueError or OSError."""
-    for folder in (folder for run in runs for folder in (run.features, run.ranks)):
+    for folder in (folder for run in measured.runs for folder in (run.features, run.ranks)):
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
-    measured = Measured(runs, layer, label)
     rows = [tried(claim, number, measured, command) for number, claim in enumerate(CLAIMS, start=1)]
-    about = {"layer": layer, "dim": label, "runs": len(runs)}
+    about = {
+        "layer": measured.layer,
+        "dim": measured.label,
+        "fc_dim": measured.fc_label,
+        "runs": len(measured.runs),
+    }
     found = about | {"claims": rows, "untried": [asdict(other) for other in UNTRIED]}
     markdown = as_markdown(rows, measured, note)
     write_text(out / "claims.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
@@ -171,10 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         pairs = zip(options.features, options.ranks, strict=True)
         runs = [Folders(features, ranks) for features, ranks in pairs]
-    return run_program(
-        PROGRAM,
-        lambda: try_claims(runs, options.layer, options.dim, options.out, options.data_note, options.command),
-    )
+    measured = Measured(runs, options.layer, options.dim, options.fc_dim)
+    return run_program(PROGRAM, lambda: try_claims(measured, options.out, options.data_note, options.command))
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -200,6 +200,12 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, required=True, metavar="DIR", help="where claims.md, .json and .csv go")
     add("--layer", default="pool5", metavar="BLOB", help="compare this layer's poolings (default: pool5)")
     add("--dim", type=dimension, default="128", help="compare at this dimension (default: 128)")
+    add(
+        "--fc-dim",
+        type=dimension,
+        default="128",
+        help="compare fully connected layers at this one (default: 128, the article's)",
+    )
     add("--data-note", metavar="TEXT", help="what our figures were measured on")
     add(
         "--command",

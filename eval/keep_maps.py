@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         net = read_net(options.deploy)
         layer = options.layer or last_map(net, options.deploy)
         check_any_size(net, [layer], options.deploy)
-        queries = asked(options.queries or worth_a_look(options.ranks), options.gt)
+        queries = asked(options.queries or [*worth_a_look(options.ranks), smallest(options.gt)], options.gt)
         whole = query_pictures(queries, list_pictures(options.images), options.images, whole=True)
         for model, weights in options.weights:
             network = Network(
@@ -80,6 +80,16 @@ def worth_a_look(ranks: Sequence[Path]) -> list[str]:
     return [choice.query for choice in chosen({folder: row.ap for folder, row in rows.items()})]
 
 
+def smallest(gt: Path) -> str:
+    """The query with the smallest box."""
+
+    def area(query: Query) -> float:
+        x1, y1, x2, y2 = query.box
+        return (x2 - x1) * (y2 - y1)
+
+    return min(read_queries(gt), key=area).name
+
+
 def keep_maps(network: Network, pictures: Sequence[Picture], out: Path) -> None:
     """Compute each picture's map and put it at OUT/NAME.npy. Raises ValueError or OSError."""
     part = Path(network.maps or "")
@@ -96,11 +106,11 @@ def keep_maps(network: Network, pictures: Sequence[Picture], out: Path) -> None:
 
 
 def asked(wanted: Sequence[str], gt: Path) -> list[Query]:
-    """The wanted queries, in that order. Raises ValueError where the ground truth lacks one."""
+    """The wanted queries, in that order, each once. Raises ValueError where the ground truth lacks one."""
     there = {query.name: query for query in read_queries(gt)}
     if lacking := [name for name in wanted if name not in there]:
         raise ValueError(f"{gt} has no query {some(lacking)}")
-    return [there[name] for name in wanted]
+    return [there[name] for name in dict.fromkeys(wanted)]
 
 
 def write_index(path: Path, layer: str, queries: Sequence[Query], models: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from eval.results.comparable import comparability
 from eval.results.summary import summary
 from eval.results.tidy_csv import as_csv
 from eval.results.words import Words, text
-from tools.program import run_program, whole_number, write_text
+from tools.program import dimension, run_program, whole_number, write_text
 
 PROGRAM = "eval.tables"
 
@@ -40,7 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             files = {"pretrained": options.pretrained, "finetuned": options.finetuned}
             given = {model: path for model, path in files.items() if path}
             write_layers(
-                options.table, given, options.out, options.data_note, options.as_published, options.elsewhere
+                options.table,
+                given,
+                options.out,
+                options.data_note,
+                options.as_published,
+                options.elsewhere,
+                options.dim,
             )
 
     return run_program(PROGRAM, run)
@@ -53,31 +59,34 @@ def write_layers(
     data_note: str | None,
     ranks: Path | None,
     elsewhere: Path | None,
+    label: str,
 ) -> None:
     """Write Table 1 or 2 of these models' scores.json, and say where. Raises ValueError or OSError.
 
     With `ranks`, a second block has what is scored there as the author's published code does it; with
-    `elsewhere`, a line has what is scored there with the PCA fitted on other pictures.
+    `elsewhere`, a line has what is scored there with the PCA fitted on other pictures. `label` is the
+    dimension that the article's 128 stand beside.
     """
+    theirs = article().with_dimension(label)
     scores = {model: read_scores(path) for model, path in files.items()}
     other = {
         model: read_scores(path)
         for model in scores
         if elsewhere and (path := elsewhere / f"{model}_elsewhere" / "scores.json").is_file()
     }
-    cells = table_of_layers.with_elsewhere(table_of_layers.cells_of(article(), table, scores), other)
-    comparable = comparability(article(), scores.values(), data_note)
+    cells = table_of_layers.with_elsewhere(table_of_layers.cells_of(theirs, table, scores), other)
+    comparable = comparability(theirs, scores.values(), data_note)
     remarks = [
-        *measured_on(article(), data_note),
-        *table_of_layers.remarks_on(article(), table, cells, scores),
+        *measured_on(theirs, data_note),
+        *table_of_layers.remarks_on(theirs, table, cells, scores),
         *table_of_layers.remark_on_whitening(other),
     ]
     habits = as_published.habits_of(ranks, cells) if ranks else []
     block = as_published.rows_of(habits, of_models=table == 2)
     made = table_of_layers.as_json(table, cells, comparable, remarks, block)
-    markdown = table_of_layers.as_markdown(article(), table, cells, comparable, remarks)
+    markdown = table_of_layers.as_markdown(theirs, table, cells, comparable, remarks)
     if habits:
-        markdown += "\n" + as_published.as_markdown(article(), cells, habits, of_models=table == 2)
+        markdown += "\n" + as_published.as_markdown(theirs, cells, habits, of_models=table == 2)
     own = [row | {"habit": None} for row in table_of_layers.rows_of(table, cells)]
     write(out, table, made, [*own, *block], markdown)
 
@@ -187,6 +196,12 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="in Tables 1 and 2 a line of DIR/MODEL_elsewhere: whitened on other pictures than the searched",
+    )
+    add(
+        "--dim",
+        type=dimension,
+        default="128",
+        help="the dimension that plays the part of the article's 128 in Tables 1 and 2 (default: 128)",
     )
     add("--out", type=Path, metavar="DIR", help="where the table goes")
     add("--next", action="append", default=[], metavar="LINE", help="a line for --summary's end")

@@ -168,6 +168,21 @@ def test_a_claim_that_fails_is_said_to(made: Made) -> None:
     assert failed == {2, 3, 4, 5, 6, 7, 9, 12, 14, 15, 16}
 
 
+def test_fully_connected_layers_are_compared_where_they_were_scored(made: Made) -> None:
+    """A smaller network's 8 dimensions in the place of the article's 128, and no others."""
+    for model, mean in {"pretrained": 0.4, "finetuned": 0.3}.items():
+        levels = {"8": mean, "full": mean - 0.2, "none": mean}
+        made.scores(model, {(layer, label): level for layer in FC_LAYERS for label, level in levels.items()})
+    assert {made.verdicts()[number] for number in (1, 12, 13, 14)} == {"not measured here"}
+    words = ["--features", str(made.features), "--ranks", str(made.ranks), "--dim", "32", "--fc-dim", "8"]
+    assert main([*words, "--out", str(made.out)]) == 0
+    claims = json.loads((made.out / "claims.json").read_text())
+    verdicts = {claim["claim"]: claim["verdict"] for claim in claims["claims"]}
+    expected = {1: "holds", 12: "does not hold", 13: "holds", 14: "does not hold"}
+    assert claims["fc_dim"] == "8"
+    assert {number: verdicts[number] for number in expected} == expected
+
+
 def test_a_gain_of_another_size_does_not_hold(made: Made) -> None:
     """5 points more is not 2 to 3; so are layers that differ by 4 points not alike."""
     pooled = dict.fromkeys(POOLINGS, 0.5) | {"rmac_concat": 0.55}

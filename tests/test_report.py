@@ -255,6 +255,31 @@ def test_everything_is_said_in_chinese(small_run: SmallRun, tmp_path: Path, begu
     } == set()
 
 
+def test_one_query_is_shown_by_a_layer_and_by_regions(
+    browser: Browser, small_run: SmallRun, tmp_path: Path
+) -> None:
+    """The claims' picture of why: the first answers of fc6 and of R-MAC, where the run has ranked by both."""
+    work = tmp_path / "work"
+    shutil.copytree(small_run.work, work)
+    shutil.copytree(work / "ranks/pretrained", work / "ranks/pretrained_fc")
+    lists = work / "ranks/pretrained_maps/pool5_rmac/128"
+    lists.mkdir(parents=True)
+    backwards = (work / "ranks/pretrained/fc6/128/red_hall_1.txt").read_text().split()[::-1]
+    (lists / "red_hall_1.txt").write_text("".join(f"{name}\n" for name in backwards))
+    out = tmp_path / "report"
+    assert main(SmallRun(work, small_run.images, small_run.gt).report_arguments(out)) == 0
+    page, wrong = open_page(browser, out)
+    assert wrong == []
+    block = page.locator("#claims .query")
+    assert block.get_attribute("data-query") == "red_hall_1"
+    assert [words.split(":")[0] for words in block.locator("strong").all_inner_texts()] == [
+        "fc6, PCA to 128",
+        "pool5_rmac, PCA to 128",
+    ]
+    first = block.locator("ol.answers").nth(1).locator("img").first.get_attribute("alt")
+    assert first == backwards[0]
+
+
 def test_every_claim_is_said_in_chinese() -> None:
     words = {part for claim in CLAIMS for part in (claim.text, claim.sentence, claim.section, claim.margin)}
     words |= {part for other in UNTRIED for part in (other.text, other.section, other.needs)}

@@ -223,6 +223,24 @@ def test_what_can_be_compared_with_the_article(
     assert words in before and english(from_json(made["compared"])) in before
 
 
+def test_a_smaller_networks_dimension_stands_beside_the_articles_128(tmp_path: Path) -> None:
+    """8 of 256 are as 128 of 4096: one column, and how many dimensions either has is said."""
+    found = json.loads(scores(tmp_path / "p.json", full=256).read_text())
+    for row in found["rows"]:
+        if row["label"] == "128":
+            row |= {"label": "8", "dim": 8}
+    (tmp_path / "p.json").write_text(json.dumps(found))
+    assert tables(tmp_path, "--table", "1", "--pretrained", str(tmp_path / "p.json"), "--dim", "8") == 0
+    markdown = (tmp_path / "results/table1.md").read_text()
+    header, _, *body = cells(markdown)
+    assert header == ["mAP", "", "PCA to 8", "PCA to full", "full, no PCA"]
+    assert body[0] == ["fc7_relu7", "article", "44.72 %", "1.11 %", "41.08 %"]
+    assert body[1][2] == "30.00 %" and body[2][2] == "-14.72"
+    assert "Dimensions, PCA to 8: 8 here, 128 in the article." in " ".join(markdown.split())
+    rows = json.loads((tmp_path / "results/table1.json").read_text())["rows"]
+    assert {row["article"] for row in rows if row["label"] == "8"} == {0.4472, 0.4503, 0.4362, 0.459}
+
+
 def test_why_nothing_has_changed_is_said(tmp_path: Path) -> None:
     pretrained, finetuned = scores(tmp_path / "p.json"), scores(tmp_path / "f.json")
     files = ["--pretrained", str(pretrained), "--finetuned", str(finetuned)]

@@ -36,7 +36,10 @@ class Framing:
 
     `span` 1.0 fills the picture, `aside` shifts by that share of the building's size at most, `turn` is the
     greatest angle off the front in radians, `clutter` scales the number of things standing about, `blocked`
-    is how many trees or vehicles stand right before the building.
+    is how many trees or vehicles stand right before the building. `across` moves the building's middle off
+    the picture's by that share of the picture's sides at most; `town` scales the number of other buildings;
+    `pixels` is the picture's size in that of the pictures to train on. `place` seeds the ground, the road
+    and the town, which stay from one photograph to the next; () draws them anew.
     """
 
     span: tuple[float, float] = (0.75, 1.1)
@@ -44,6 +47,10 @@ class Framing:
     turn: float = 0.75
     clutter: float = 1.0
     blocked: tuple[int, int] = (0, 1)
+    across: float = 0.0
+    town: float = 0.0
+    pixels: float = 1.0
+    place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,9 @@ class Photo:
     visible: float
 
 
-def picture_size(rng: Rng, upright: float = 0.12) -> tuple[int, int]:
+def picture_size(rng: Rng, upright: float = 0.12, pixels: float = 1.0) -> tuple[int, int]:
     """Width and height of a picture as cameras have them, with a share of `upright` ones."""
-    long = int(rng.integers(36, 41)) * 4
+    long = int(rng.integers(36, 41) * pixels) * 4
     short = int(long * rng.choice([0.75, 0.667])) // 2 * 2
     return (short, long) if rng.random() < upright else (long, short)
 
@@ -66,12 +73,16 @@ def photograph(rng: Rng, building: Building, framing: Framing) -> Photo:
     """Photograph a building once: place, lens, weather, neighbours and passers-by are drawn from rng."""
     canvas = Canvas(_camera(rng, building, framing), draw_light(rng))
     sky_colour = sky(rng, canvas)
-    road = building_front(building) + rng.uniform(5, 12) if rng.random() < 0.5 else None
-    ground(rng, canvas, str(rng.choice(list(GROUNDS), p=[0.3, 0.2, 0.3, 0.1, 0.1])), road)
+    where = np.random.default_rng(framing.place) if framing.place else rng
+    road = building_front(building) + where.uniform(5, 12) if where.random() < 0.5 else None
+    ground(where, canvas, str(where.choice(list(GROUNDS), p=[0.3, 0.2, 0.3, 0.1, 0.1])), road)
     _horizon(rng, canvas)
     ground_shadow(canvas, building.prisms)
     draw_on(canvas, building, Placement(), sky_colour, 1)
-    _neighbours(rng, canvas, building, sky_colour, framing)
+    if framing.town:
+        _town(where, canvas, building, sky_colour, framing)
+    else:
+        _neighbours(rng, canvas, building, sky_colour, framing)
     _stand_about(rng, canvas, building, framing, road)
     box, outline_area = _outline(canvas, building)
     visible = float((canvas.owner == 1).sum()) / max(outline_area, 1.0)
@@ -86,10 +97,12 @@ def building_front(building: Building) -> float:
 
 def _camera(rng: Rng, building: Building, framing: Framing) -> Camera:
     upright = 0.85 if building.height > building.width else 0.06
-    width, height = (side * SUPERSAMPLING for side in picture_size(rng, upright))
+    width, height = (side * SUPERSAMPLING for side in picture_size(rng, upright, framing.pixels))
     focal = max(width, height) * rng.uniform(0.75, 1.4)
     azimuth = rng.uniform(-1, 1) * framing.turn
     span = rng.uniform(*framing.span)
+    if framing.across:  # a landmark is far off as often as it is near
+        span = float(np.exp(rng.uniform(*np.log(framing.span))))
     need = max(building.width / width, building.height * 1.08 / height) * focal / span
     distance = need + building_front(building)
     eye = rng.uniform(1.5, 2.5) if rng.random() < 0.75 else rng.uniform(2.5, 0.5 * building.height + 2.5)
@@ -98,6 +111,10 @@ def _camera(rng: Rng, building: Building, framing: Framing) -> Camera:
     target = np.array(
         [c * aside * building.width, building.height * (0.46 + 0.6 * up), -s * aside * building.width]
     )
+    if framing.across:
+        metres = need / focal
+        x, y = rng.uniform(-1, 1, 2) * framing.across * (width * metres, 0.7 * height * metres)
+        target += np.array([c * x, y, -s * x])
     position = np.array([s * distance + target[0], eye, c * distance + target[2]])
     return Camera(position, target, focal, (width, height), rng.normal(0, 0.025))
 
@@ -136,6 +153,22 @@ def _neighbours(rng: Rng, canvas: Canvas, building: Building, sky_colour: Array,
             gap = building.width / 2 + other.width / 2 + rng.uniform(0.5, 6)
             where = Placement(side * gap, rng.uniform(-8, 0), -side * rng.uniform(0, 0.5))
             draw_on(canvas, other, where, sky_colour, 2)
+
+
+def _town(rng: Rng, canvas: Canvas, building: Building, sky_colour: Array, framing: Framing) -> None:
+    """Rows of other buildings beside the building, and some behind it, as far as the picture may reach."""
+    for side in (-1, 1):
+        edge, z = building.width / 2, rng.uniform(-6, 2)
+        for _ in range(rng.poisson(1.6 * framing.town)):
+            other = _neighbour(int(rng.integers(NEIGHBOURS)))
+            edge += rng.uniform(0.5, 10)
+            where = Placement(side * (edge + other.width / 2), z, -side * rng.uniform(0, 0.3))
+            draw_on(canvas, other, where, sky_colour, 2)
+            edge += other.width
+    for _ in range(rng.poisson(1.5 * framing.town)):
+        other = _neighbour(int(rng.integers(NEIGHBOURS)))
+        x, z = rng.normal(0, 2.0) * building.width, -rng.uniform(25, 80)
+        draw_on(canvas, other, Placement(x, z, rng.uniform(-0.5, 0.5)), sky_colour, 2)
 
 
 def _stand_about(rng: Rng, canvas: Canvas, building: Building, framing: Framing, road: float | None) -> None:

@@ -26,8 +26,6 @@ from eval.rank.recipe import Whitening, l2_normalise
 FC_LAYERS = ("fc7_relu7", "fc7", "fc6_relu6", "fc6")
 TUNED = ("sum", "max", "crow", "rmac")
 """Poolings that fine-tuning is tried at: section 2's."""
-ARTICLE_LABEL = "128"
-"""The dimension of the article's tables, which its fully connected layers are compared at."""
 POOLED = ("sum", "max", "crow", "rmac")
 LITTLE = 0.03
 """What "differ little" is taken for: at 128 dimensions the article's four layers span 2.3 points."""
@@ -77,11 +75,11 @@ def compared(
 
 def layers_differ_little(measured: Measured) -> Finding:
     """Every two of the four layers."""
-    rows = {layer: measured.row("pretrained", layer, ARTICLE_LABEL) for layer in FC_LAYERS}
+    rows = {layer: measured.row("pretrained", layer, measured.fc_label) for layer in FC_LAYERS}
     pairs = {f"{one} over {other}": rows[one].over(rows[other]) for one, other in combinations(rows, 2)}
     parts, holds = compared(pairs, is_within, -LITTLE, LITTLE)
     return Finding(
-        f"mAP at {ARTICLE_LABEL} dimensions, every two layers",
+        f"mAP at {measured.fc_label} dimensions, every two layers",
         maps(rows),
         holds,
         {layer: row.map for layer, row in rows.items()},
@@ -318,8 +316,8 @@ def _tuned(what: str, names: Sequence[str], row: Callable[[str, str], Scored]) -
 
 
 def _tuned_layers(measured: Measured, layers: Sequence[str]) -> Finding:
-    what = f"{ARTICLE_LABEL} dimensions"
-    return _tuned(what, layers, lambda model, layer: measured.row(model, layer, ARTICLE_LABEL))
+    what = f"{measured.fc_label} dimensions"
+    return _tuned(what, layers, lambda model, layer: measured.row(model, layer, measured.fc_label))
 
 
 def finetuning_helps(measured: Measured) -> Finding:
@@ -346,12 +344,12 @@ def all_layers_beat_the_last(measured: Measured) -> Finding:
         "two phases": "finetuned_two-phase",
         "all layers": "finetuned",
     }
-    rows = {what: measured.row(name, "fc6", ARTICLE_LABEL) for what, name in names.items()}
+    rows = {what: measured.row(name, "fc6", measured.fc_label) for what, name in names.items()}
     _, last, two, every = rows.values()
     asked, holds = compared({"all layers over the last": every.over(last)}, is_above)
     others = {"two phases over the last": two.over(last), "two phases over all": two.over(every)}
     return Finding(
-        f"mAP of fc6 at {ARTICLE_LABEL} after each; training only the last layer leaves fc6 as it was",
+        f"mAP of fc6 at {measured.fc_label} after each; training only the last layer leaves fc6 as it was",
         maps(rows) + "".join(f"; {what} {100 * effect.mean:+.2f} points" for what, effect in others.items()),
         holds,
         {what: row.map for what, row in rows.items()},
@@ -392,16 +390,16 @@ def whitening_ruins(measured: Measured) -> Finding:
     """At every layer; the spectra are the first run's."""
     cut, full, plain = (
         {layer: measured.row("pretrained", layer, label) for layer in FC_LAYERS}
-        for label in (ARTICLE_LABEL, "full", "none")
+        for label in (measured.fc_label, "full", "none")
     )
-    pairs = {f"{layer}, {ARTICLE_LABEL} over full": cut[layer].over(full[layer]) for layer in FC_LAYERS}
+    pairs = {f"{layer}, {measured.fc_label} over full": cut[layer].over(full[layer]) for layer in FC_LAYERS}
     parts, holds = compared(pairs, is_above)
     spectra = {layer: spectrum(measured.vectors("pretrained", layer)[0]) for layer in ("fc6", "fc7_relu7")}
     said = ". ".join(f"{layer}: {in_words(found)}" for layer, found in spectra.items())
     return Finding(
-        f"mAP with whitening PCA to {ARTICLE_LABEL}, to all dimensions, and without PCA; standard "
+        f"mAP with whitening PCA to {measured.fc_label}, to all dimensions, and without PCA; standard "
         "deviations along the principal directions",
-        f"to {ARTICLE_LABEL}: {maps(cut)}. To all: {maps(full)}. Without: {maps(plain)}. Why: {said}",
+        f"to {measured.fc_label}: {maps(cut)}. To all: {maps(full)}. Without: {maps(plain)}. Why: {said}",
         holds,
         {"cut": maps(cut), "full": maps(full), "plain": maps(plain), "spectrum": spectra},
         parts,

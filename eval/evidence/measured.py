@@ -46,9 +46,12 @@ class Scored:
 class Measured:
     """Features and scores of the runs, read when a claim asks for them."""
 
-    def __init__(self, runs: Sequence[Folders], layer: str, label: str) -> None:
-        """`layer` is the map whose poolings are compared, `label` the dimension, as eval.score has it."""
-        self.runs, self.layer, self.label = runs, layer, label
+    def __init__(self, runs: Sequence[Folders], layer: str, label: str, fc_label: str = "128") -> None:
+        """`layer` is the map whose poolings are compared, `label` the dimension, as eval.score has it.
+
+        `fc_label` is the dimension of the article's tables, which fully connected layers are compared at.
+        """
+        self.runs, self.layer, self.label, self.fc_label = runs, layer, label, fc_label
         self._scores = cache(self._read_scores)
 
     def vectors(self, name: str, layer: str) -> list[Vectors]:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from eval.report.claims_section import claims_section
+from eval.report.contrast_section import contrast_section
 from eval.report.data_section import data_section
 from eval.report.maps_section import maps_section
 from eval.report.network_section import network_section
@@ -59,6 +60,7 @@ def make_sections(run: Run, pictures: Pictures) -> dict[str, Any]:
         "protocols": protocols(run),
         "answers": answers(run),
         "claims": claims_section(run),
+        "contrast": contrast_section(run, pictures),
         "maps": maps_section(run, pictures),
         "network": network_section(run, pictures),
         "prototxt": prototxt_section(run),

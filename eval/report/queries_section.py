@@ -160,22 +160,34 @@ def _queries(
     run: Run, pictures: Pictures, rows: Mapping[str, Row], ranks: Mapping[str, Path]
 ) -> list[QueryShown]:
     reasons = {choice.query: choice.why for choice in chosen({model: row.ap for model, row in rows.items()})}
-    shown = []
-    for name, truth in run.truths.items():
-        answers = [
-            _answers(run, pictures, truth, model, row, ranks[model])
-            for model, row in rows.items()
-            if name in row.ap
-        ]
-        words = text(
-            "{count} pictures show it ({good} good, {ok} ok)",
-            count=len(truth.positives),
-            good=len(truth.good),
-            ok=len(truth.ok),
-        )
-        picture = _asked(run, pictures, truth)
-        shown.append(QueryShown(name, reasons.get(name, ""), picture, words, answers))
-    return shown
+    return [
+        shown_query(run, pictures, truth, reasons.get(name, ""), rows, ranks)
+        for name, truth in run.truths.items()
+    ]
+
+
+def shown_query(
+    run: Run,
+    pictures: Pictures,
+    truth: GroundTruth,
+    why: str,
+    rows: Mapping[str, Row],
+    ranks: Mapping[str, Path],
+) -> QueryShown:
+    """A query with the first answers by each ranking: `rows` has figures, `ranks` the folder of its lists."""
+    name = truth.query.name
+    answers = [
+        _answers(run, pictures, truth, model, row, ranks[model])
+        for model, row in rows.items()
+        if name in row.ap
+    ]
+    words = text(
+        "{count} pictures show it ({good} good, {ok} ok)",
+        count=len(truth.positives),
+        good=len(truth.good),
+        ok=len(truth.ok),
+    )
+    return QueryShown(name, why, _asked(run, pictures, truth), words, answers)
 
 
 def _asked(run: Run, pictures: Pictures, truth: GroundTruth) -> Shown | None:

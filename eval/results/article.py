@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,25 @@ class Article:
     """How those were measured, and where they were read."""
     sources: Mapping[str, Mapping[str, str]]
     """Where those are from, by the name that `representations` gives."""
+
+    def with_dimension(self, label: str) -> "Article":
+        """The article, its column of 128 dimensions called by those that play their part here.
+
+        Its figures stay: 8 of 256 dimensions are what 128 are of VGG16's 4096.
+        """
+
+        def renamed(of: str) -> str:
+            return label if of == "128" else of
+
+        columns = [
+            replace(one, label=label, heading=f"PCA to {label}") if one.label == "128" else one
+            for one in self.columns
+        ]
+        figures = {
+            model: {layer: {renamed(of): share for of, share in row.items()} for layer, row in rows.items()}
+            for model, rows in self.map.items()
+        }
+        return replace(self, columns=columns, map=figures)
 
     def heading(self, label: str) -> str:
         """A column's heading, the article's own where it has one."""

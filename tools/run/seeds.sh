@@ -50,7 +50,7 @@ pool_seeds() {
     ((${#folders[@]} > 1)) || return 0
     python -m eval.tables --pool "${folders[@]}" --out "$W/results"
     if compares_representations; then
-        python -m eval.claims --runs "${folders[@]}" --layer "${MAP_LAYERS%% *}" --dim "$COMPARE_AT" --out "$W/results" \
-            --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
+        python -m eval.claims --runs "${folders[@]}" --layer "${MAP_LAYERS%% *}" --dim "$COMPARE_AT" --fc-dim "$FC_DIM" \
+            --out "$W/results" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
     fi
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.demo.buildings.facades import facade, rose_window
 from data_prep.demo.buildings.plan import Building, Plan
-from data_prep.demo.buildings.style import draw_style
+from data_prep.demo.buildings.style import Style, draw_style
 from data_prep.demo.buildings.textures import PIXELS_PER_METRE, wall
 from data_prep.demo.photo import Rng
 
@@ -261,10 +261,10 @@ ARCHETYPES: dict[str, Callable[[Plan], None]] = {
 }
 
 
-def draw_building(rng: Rng, archetype: str | None = None) -> Building:
-    """Draw up one building, of a given archetype (a key of ARCHETYPES) or of any."""
+def draw_building(rng: Rng, archetype: str | None = None, style: Style | None = None) -> Building:
+    """Draw up one building, of a given archetype (a key of ARCHETYPES) and style, or of any."""
     kind = archetype or str(rng.choice(list(ARCHETYPES)))
-    plan = Plan(rng, draw_style(rng))
+    plan = Plan(rng, style or draw_style(rng))
     ARCHETYPES[kind](plan)
     points = plan.building.outline_points()
     plan.building.width = float(np.ptp(points[:, 0]))

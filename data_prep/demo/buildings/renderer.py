@@ -29,16 +29,26 @@ class Placement:
 
 def draw_on(canvas: Canvas, building: Building, where: Placement, sky_colour: Array, owner: int) -> None:
     """Photograph the building onto the canvas, marking its pixels as `owner`'s."""
-    for face in building.faces:
-        placed = Face(
-            where.place(face.origin),
-            where.place(face.u, shift=False),
-            where.place(face.v, shift=False),
-            face.texture,
-        )
-        _draw_face(canvas, placed, sky_colour, owner)
+    if building.faces:
+        _draw_faces(canvas, building.faces, where, sky_colour, owner)
     if building.facets:
         _draw_facets(canvas, building.facets, where, owner)
+
+
+def _draw_faces(canvas: Canvas, faces: list[Face], where: Placement, sky_colour: Array, owner: int) -> None:
+    """Draw those that face the camera and lie in the picture; what can be found out for all at once is."""
+    camera = canvas.camera
+    origins = where.place(np.array([face.origin for face in faces]))
+    us, vs = (where.place(np.array([getattr(face, side) for face in faces]), shift=False) for side in "uv")
+    normals = np.cross(vs, us)
+    normals /= np.linalg.norm(normals, axis=1)[:, None]
+    facing = ((camera.position - origins) * normals).sum(axis=1) > EDGE_ON
+    corners = np.stack([origins, origins + us, origins + us + vs, origins + vs], axis=1)
+    pixels, depths = camera.project(corners.reshape(-1, 3))
+    pixels, depths = pixels.reshape(-1, 4, 2), depths.reshape(-1, 4)
+    for number in np.flatnonzero(facing & (depths.min(axis=1) >= NEAREST_METRES)):
+        face = Face(origins[number], us[number], vs[number], faces[number].texture)
+        _draw_face(canvas, face, normals[number], pixels[number], sky_colour, owner)
 
 
 def _relief_shadow(relief: Array, towards: Array, climb: float) -> Array:
@@ -81,18 +91,11 @@ def _glass(panes: Array, night: bool, sky_colour: Array) -> Array:
     return np.float32(0.02) + sky_colour * (0.06 + 0.3 * panes * panes)
 
 
-def _draw_face(canvas: Canvas, face: Face, sky_colour: Array, owner: int) -> None:
-    normal = np.cross(face.v, face.u)
-    normal /= np.linalg.norm(normal)
+def _draw_face(
+    canvas: Canvas, face: Face, normal: Array, pixels: Array, sky_colour: Array, owner: int
+) -> None:
+    """Draw a face whose corners lie at `pixels` (4, 2) of the picture."""
     camera = canvas.camera
-    if normal @ (camera.position - face.origin) <= EDGE_ON:
-        return
-    corners = np.array(
-        [face.origin, face.origin + face.u, face.origin + face.u + face.v, face.origin + face.v]
-    )
-    pixels, depth = camera.project(corners)
-    if depth.min() < NEAREST_METRES:
-        return
     box = canvas.clip(pixels)
     if box is None:
         return

@@ -38,15 +38,15 @@ BODIES = {
 }
 
 
-def turned_body(rng: Rng, body: Body) -> Array:
-    """A picture of one body, or two, standing on a table."""
+def turned_body(rng: Rng, body: Body, hue: str = "") -> Array:
+    """A picture of one body, or two, of one of HUES or any, standing on a table."""
     height, width, picture = plain_canvas(rng)
     for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.35 else 1):
         tall = height * rng.uniform(0.45, 0.85)
         half = tall * body.aspect * rng.uniform(0.85, 1.15) / 2
         rows, columns = int(tall), int(2 * half) + 1
         radius = _radii(body, rows, half)
-        layer = _lit(rng, body, radius, columns)
+        layer = _lit(rng, body, radius, columns, hue)
         foot = (width * rng.uniform(0.3, 0.7), height * rng.uniform(0.8, 0.97))
         matrix: Array = cv2.getRotationMatrix2D((columns / 2, rows), rng.normal(0, 4), 1.0)
         matrix[:, 2] += (foot[0] - columns / 2, foot[1] - rows)
@@ -64,7 +64,7 @@ def _radii(body: Body, rows: int, half: float) -> Array:
     return radius
 
 
-def _lit(rng: Rng, body: Body, radius: Array, columns: int) -> Array:
+def _lit(rng: Rng, body: Body, radius: Array, columns: int, hue: str) -> Array:
     """The body in some light: (rows, columns, 4), colour and alpha."""
     rows = len(radius)
     across = (np.arange(columns) - columns / 2)[None, :] / np.maximum(radius, 0.5)[:, None]
@@ -74,7 +74,7 @@ def _lit(rng: Rng, body: Body, radius: Array, columns: int) -> Array:
     normal = np.stack([x, -slope, np.sqrt(1 - x * x)], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     diffuse, gloss = _shade(rng, normal)
-    albedo = draw_colour(rng) * (0.8 + 0.4 * noise(rng, rows, columns, 0.3))[:, :, None]
+    albedo = draw_colour(rng, hue=hue) * (0.8 + 0.4 * noise(rng, rows, columns, 0.3))[:, :, None]
     if body.pattern == "rings":
         colour = draw_colour(rng)
         albedo[(np.linspace(0, 1, rows) * rng.uniform(8, 16)).astype(int) % 2 == 0] = colour

@@ -9,11 +9,33 @@ from functools import partial
 
 from data_prep.demo.generic import landscapes, shapes, structures, surfaces
 from data_prep.demo.generic.bodies import BODIES, turned_body
+from data_prep.demo.generic.studio import HUES
 from data_prep.demo.photo import Array, Rng
 
+HOUSES = {
+    "house": "terrace",
+    "block_of_flats": "flats",
+    "church": "church",
+    "castle": "keep",
+    "palace": "palace",
+    "dome": "rotunda",
+    "gateway": "gatehouse",
+    "museum": "hall",
+}
+MAKES = 10
+"""Of each sort of building. Much of ImageNet is as fine: breeds of dogs, makes of cars, sorts of birds."""
 Painter = Callable[[Rng], Array]
 GENERIC: dict[str, Painter] = {
-    **{name: partial(turned_body, body=body) for name, body in BODIES.items()},
+    **{
+        f"{hue}_{name}": partial(turned_body, body=body, hue=hue)
+        for name, body in BODIES.items()
+        for hue in HUES
+    },
+    **{
+        f"{name}_{make}": partial(structures.house, archetype=archetype, make=make)
+        for name, archetype in HOUSES.items()
+        for make in range(1, MAKES + 1)
+    },
     "brick_wall": partial(surfaces.surface, make=surfaces.with_colours(1, surfaces.bricks)),
     "cobbles": partial(surfaces.surface, make=surfaces.with_colours(1, surfaces.stones)),
     "planks": partial(surfaces.surface, make=surfaces.with_colours(1, surfaces.planks)),
@@ -35,14 +57,6 @@ GENERIC: dict[str, Painter] = {
     "person": partial(landscapes.standing, kind="person", metres=1.75, count=(1, 5), near=(2.5, 6)),
     "car": partial(landscapes.standing, kind="car", metres=1.5, count=(1, 3), near=(4, 9)),
     "street_lamp": partial(landscapes.standing, kind="lamp", metres=5.0, count=(1, 3), near=(6, 12)),
-    "house": partial(structures.house, archetype="terrace"),
-    "block_of_flats": partial(structures.house, archetype="flats"),
-    "church": partial(structures.house, archetype="church"),
-    "castle": partial(structures.house, archetype="keep"),
-    "palace": partial(structures.house, archetype="palace"),
-    "dome": partial(structures.house, archetype="rotunda"),
-    "gateway": partial(structures.house, archetype="gatehouse"),
-    "museum": partial(structures.house, archetype="hall"),
     "bridge": structures.bridge,
     "lighthouse": structures.lighthouse,
     "windmill": partial(structures.lighthouse, windmill=True),

@@ -17,15 +17,17 @@ from data_prep.demo.scenes import Framing, photograph
 from data_prep.demo.sprites import stand
 
 
-@lru_cache(maxsize=64)
-def _some_building(archetype: str, number: int) -> Building:
-    return draw_building(np.random.default_rng([number, *archetype.encode()]), archetype)
+@lru_cache(maxsize=256)
+def _some_building(archetype: str, number: int, make: int = 0) -> Building:
+    """One of a make of buildings: those of one make agree in all details of style, not in their plan."""
+    style = draw_style(np.random.default_rng([make, *archetype.encode()])) if make else None
+    return draw_building(np.random.default_rng([number, make, *archetype.encode()]), archetype, style)
 
 
-def house(rng: Rng, archetype: str) -> Array:
+def house(rng: Rng, archetype: str, make: int) -> Array:
     return photograph(
         rng,
-        _some_building(archetype, int(rng.integers(12))),
+        _some_building(archetype, int(rng.integers(12)), make),
         Framing(span=(0.6, 1.3), aside=0.3, clutter=1.2),
     ).picture
 

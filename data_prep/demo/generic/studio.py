@@ -6,17 +6,26 @@ import numpy as np
 from data_prep.demo.photo import Array, Rng, expose, noise
 from data_prep.demo.scenes import picture_size
 
+HUES = {
+    "red": (-0.8, -0.8, 0.7),
+    "yellow": (-0.9, 0.45, 0.6),
+    "green": (-0.4, 0.5, -0.5),
+    "blue": (0.8, 0.0, -0.8),
+}
+"""Of coloured things, logarithms of what their colour's B, G and R are multiplied by."""
 
-def draw_colour(rng: Rng, saturation: float = 0.38) -> Array:
-    """A thing's colour (3,), BGR, in linear light."""
-    return np.clip(np.exp(rng.normal(-1.3, 0.4) + rng.normal(0, saturation, 3)), 0.02, 0.85).astype(
-        np.float32
-    )
+
+def draw_colour(rng: Rng, saturation: float = 0.38, hue: str = "") -> Array:
+    """A thing's colour (3,), BGR, in linear light: any, or of one of HUES."""
+    tint = rng.normal(0, saturation, 3)
+    if hue:
+        tint = 0.4 * tint + HUES[hue]
+    return np.clip(np.exp(rng.normal(-1.3, 0.4) + tint), 0.02, 0.85).astype(np.float32)
 
 
-def draw_ink(rng: Rng) -> tuple[float, float, float, float]:
+def draw_ink(rng: Rng, hue: str = "") -> tuple[float, float, float, float]:
     """A colour with an alpha of 1, to draw with on a sheet."""
-    blue, green, red = (float(c) for c in draw_colour(rng))
+    blue, green, red = (float(c) for c in draw_colour(rng, hue=hue))
     return blue, green, red, 1.0
 
 

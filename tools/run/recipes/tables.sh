@@ -9,13 +9,14 @@ fi
 if ((table == 0 || table == 1)); then
     step makes "$RESULTS/table1.json" "$RESULTS/table1.md" from "$RANKS/pretrained" "${beside[@]}" by \
         python -m eval.tables --table 1 --pretrained "$RANKS/pretrained/scores.json" --out "$RESULTS" \
-        --data-note "$DATA_NOTE" "${shown[@]}"
+        --dim "$FC_DIM" --data-note "$DATA_NOTE" "${shown[@]}"
 fi
 if fine_tunes; then
     step makes "$RESULTS/table2.json" "$RESULTS/table2.md" from "$RANKS/pretrained" "$RANKS/finetuned" \
         "${beside[@]}" by \
         python -m eval.tables --table 2 --pretrained "$RANKS/pretrained/scores.json" \
-        --finetuned "$RANKS/finetuned/scores.json" --out "$RESULTS" --data-note "$DATA_NOTE" "${shown[@]}"
+        --finetuned "$RANKS/finetuned/scores.json" --out "$RESULTS" \
+        --dim "$FC_DIM" --data-note "$DATA_NOTE" "${shown[@]}"
 fi
 if compares_representations; then
     compared=()
@@ -26,7 +27,7 @@ if compares_representations; then
         python -m eval.tables --table 3 --scores "${compared[@]}" --out "$RESULTS" --data-note "$DATA_NOTE"
     step makes "$RESULTS/claims.json" "$RESULTS/claims.csv" "$RESULTS/claims.md" from "$FEATURES" "$RANKS" by \
         python -m eval.claims --features "$FEATURES" --ranks "$RANKS" --layer "${MAP_LAYERS%% *}" \
-        --dim "$COMPARE_AT" --out "$RESULTS" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
+        --dim "$COMPARE_AT" --fc-dim "$FC_DIM" --out "$RESULTS" --data-note "$DATA_NOTE" --command "./run_all.sh --profile $profile"
 fi
 if is_revisited; then
     judged=("$RANKS/pretrained/scores.json")
