@@ -360,7 +360,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sets = parser.add_subparsers(dest="set", required=True, metavar="{generic,landmarks,retrieval}")
     generic = sets.add_parser("generic", help="varied classes to pre-train on")
-    _add_number(generic, "--pictures", positive_int, 18, "a class")
+    _add_number(generic, "--pictures", positive_int, 12, f"a class, each cut {CUTS} times")
     landmarks = sets.add_parser("landmarks", help="buildings to fine-tune on, and broken files")
     _add_number(landmarks, "--classes", positive_int, 64, "buildings")
     _add_number(landmarks, "--largest", _class_size, 70, "pictures of the largest class; the smallest has 9")

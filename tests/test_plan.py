@@ -104,9 +104,12 @@ def test_larger_pictures_take_longer(pictures: Path, tmp_path: Path) -> None:
         assert seconds and longer and 10 * seconds < longer < 100 * seconds
 
 
-@pytest.mark.parametrize(("steps", "times"), [(50_000, 11), (25_000, 11), (3, 4)])
-def test_the_validation_pictures_are_looked_at_as_the_article_s_solver_says(steps: int, times: int) -> None:
-    assert plan.tests_of("vgg16", steps) == times  # before the first step, and every tenth of them
+@pytest.mark.parametrize(
+    ("max_iter", "expected"),
+    [("", (50_000, 11)), ("50000", (50_000, 11)), ("25000", (25_000, 11)), ("3", (3, 4))],
+)
+def test_steps_and_tests_are_the_article_s_solver_s(max_iter: str, expected: tuple[int, int]) -> None:
+    assert plan.schedule_of("vgg16", max_iter) == expected  # tested before the first step, and every tenth
 
 
 def test_an_lmdb_takes_what_was_planned(pictures: Path, tmp_path: Path) -> None:

@@ -127,17 +127,14 @@ def pictures_of(settings: dict[str, str], name: str) -> Pictures:
     return Pictures(uneven, size, megapixels, False)
 
 
-def tests_of(network: str, steps: int) -> int:
-    """How often a training of so many steps looks at its validation pictures, by the network's own solver."""
+def schedule_of(network: str, max_iter: str) -> tuple[int, int]:
+    """A training's steps, and how often it looks at its validation pictures, by the network's own solver."""
     solver = Path(__file__).resolve().parents[2] / "prototxt" / network / "solver.prototxt"
-    found = (
-        dict(re.findall(r"(?m)^(max_iter|test_interval): *(\d+)", solver.read_text()))
-        if solver.is_file()
-        else {}
-    )
-    if len(found) < 2:
-        return 1
-    return 1 + steps // max(1, round(int(found["test_interval"]) * steps / int(found["max_iter"])))
+    text = solver.read_text() if solver.is_file() else "max_iter: 50000"
+    found = {name: int(value) for name, value in re.findall(r"(?m)^(max_iter|test_interval): *(\d+)", text)}
+    steps = int(max_iter or found["max_iter"])
+    interval = found.get("test_interval", found["max_iter"]) * steps / found["max_iter"]
+    return steps, 1 + steps // max(1, round(interval))
 
 
 def speed_of(network: str) -> float:
@@ -183,10 +180,9 @@ def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     )
     weights = _size(settings["WEIGHTS"], 553_432_081 if settings["NETWORK"] == "vgg16" else 2_000_000)
     snapshots = int(settings["KEEP_SNAPSHOTS"]) + 1
-    steps = int(settings["MAX_ITER"] or (50_000 if settings["NETWORK"] == "vgg16" else 1_000))
+    steps, tests = schedule_of(settings["NETWORK"], settings["MAX_ITER"])
     batch = int(settings["EFFECTIVE_BATCH"] or (64 if settings["NETWORK"] == "vgg16" else 32))
     speed = speed_of(settings["NETWORK"])
-    tests = tests_of(settings["NETWORK"], steps)
     tested = round(all_of_them * (1 - float(settings["TRAIN_SHARE"])))
     yield Need(
         "finetune",
