@@ -37,9 +37,9 @@ NEW_BUILDING_EVERY = 3
 
 CUTS = 5
 LEAST_CUT = 0.25
-"""Of each generic picture. With the network's crop of 64 in 72 it sees 0.2 to 0.79 of a picture's area, as VGG16
-did of ImageNet's: 0.19 to 0.77, crops of 224 in pictures whose shorter side is drawn from 256 to 512 (Simonyan and
-Zisserman, section 3.1)."""
+"""Of each generic picture, by area. With the network's crop of 64 in 72 it sees 0.2 to 0.79 of a picture, as
+VGG16 did of ImageNet's: 0.19 to 0.77, crops of 224 in pictures whose shorter side was drawn from 256 to 512
+(Simonyan and Zisserman, section 3.1)."""
 
 PLACES = (
     "alder amber ashen barrow birch bramble brook cinder clover copper corbel dell ember fallow fern garnet "
