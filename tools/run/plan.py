@@ -42,7 +42,7 @@ PUBLISHED = {  # pictures, bytes and classes of what is downloaded, of 0.75 mega
 MADE = {  # the same of what the demo makes, of 0.02
     "DATABASE": (420, 3_500_000, 11),
     "TRAIN_PICTURES": (1_600, 6_500_000, 64),
-    "LEARN_FROM": (9_300, 12_000_000, 155),
+    "LEARN_FROM": (5_580, 14_000_000, 155),
 }
 
 
