@@ -363,7 +363,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_number(generic, "--pictures", positive_int, 18, f"a class, each cut {CUTS} times")
     landmarks = sets.add_parser("landmarks", help="buildings to fine-tune on, and broken files")
     _add_number(landmarks, "--classes", positive_int, 64, "buildings")
-    _add_number(landmarks, "--largest", _class_size, 70, "pictures of the largest class; the smallest has 9")
+    _add_number(landmarks, "--largest", _class_size, 150, "pictures of the largest class; the smallest has 9")
     _add_number(landmarks, "--broken", whole_number, 2, "broken files of each kind")
     retrieval = sets.add_parser("retrieval", help="Oxford5k's layout: jpg/ and gt/")
     _add_number(retrieval, "--distractors", whole_number, 150, "pictures of none of the landmarks")

@@ -41,7 +41,7 @@ PUBLISHED = {  # pictures, bytes and classes of what is downloaded, of 0.75 mega
 }
 MADE = {  # the same of what the demo makes, of 0.02
     "DATABASE": (420, 3_500_000, 11),
-    "TRAIN_PICTURES": (1_600, 6_500_000, 64),
+    "TRAIN_PICTURES": (2_600, 10_000_000, 64),
     "LEARN_FROM": (5_580, 14_000_000, 155),
 }
 
