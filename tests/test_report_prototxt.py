@@ -92,7 +92,7 @@ def test_the_solvers_settings_stand_beside_the_articles(tmp_path: Path) -> None:
     shown = prototxt_section(Run(tmp_path, network=PROTOTXT / "demo"))
     assert shown is not None
     settings = {line.name: (line.ours, line.article) for line in shown.solver}
-    assert settings["base_lr"] == ("0.01", "0.001") and settings["stepsize"] == ("450", "20000")
+    assert settings["base_lr"] == ("0.005", "0.001") and settings["stepsize"] == ("1125", "20000")
     assert [line.name for line in shown.solver if not line.reason] == []
 
 
