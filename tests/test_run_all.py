@@ -116,7 +116,7 @@ def test_from_nothing_needs_a_network_with_fillers(tmp_path: Path) -> None:
     done = run_all("--profile", str(tmp_path / "mine"), "--dry-run")
     assert "FROM_SCRATCH=400 trains from nothing, for which prototxt/vgg16 has no folder" in done.stderr
     shown = run_all("--dry-run", "--only", "finetune").stdout
-    assert "--stop-at 200" in shown and "train_scratch --out" in shown
+    assert "--stop-at 300" in shown and "train_scratch --out" in shown
 
 
 @pytest.mark.parametrize(
