@@ -39,7 +39,7 @@ CUTS = 2
 LEAST_CUT = 0.6
 """Of each generic picture, by area. With the network's crop of 64 in 72 it sees 0.47 to 0.79 of a picture;
 VGG16 saw 0.19 to 0.77, crops of 224 in pictures whose shorter side was drawn from 256 to 512 (Simonyan and
-Zisserman, section 3.1), but of a million pictures. Wider cuts helped layers here and not maps, on seeds 1, 2."""
+Zisserman, section 3.1), of a million pictures. Wider cuts helped layers here and not maps."""
 
 PLACES = (
     "alder amber ashen barrow birch bramble brook cinder clover copper corbel dell ember fallow fern garnet "
