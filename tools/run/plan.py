@@ -214,7 +214,7 @@ def search_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
         f"{searched.count:,} pictures{f' and {learnt:,} to whiten on' if learnt else ''}, {models} models, "
         f"{layers} layers of {dimensions}",
     )
-    fitted = models * layers * SCORE * (dimensions / 4096) ** 2
+    fitted = models * layers * (2 if learnt else 1) * SCORE * (dimensions / 4096) ** 2
     yield Need(
         "score", ranks, fitted * faster, "ranked lists as text; PCA to all dimensions takes most of the time"
     )
