@@ -43,6 +43,7 @@ def settings(work: Path, pictures: Path, **more: object) -> dict[str, str]:
         "MOP_SAMPLE": "",
         "LEARN_FROM": "",
         "WHITEN_SAMPLE": 1000,
+        "AS_PUBLISHED": "no",
     }
     return {name: str(value) for name, value in (values | more).items()}
 
@@ -210,3 +211,11 @@ def test_what_is_whitened_on_is_counted(tmp_path: Path, pictures: Path) -> None:
         found = need("extract", settings(tmp_path, pictures, LEARN_FROM=other, WHITEN_SAMPLE=sample))
         assert found.seconds == pytest.approx(plain * (44 + more) / 44)
     assert need("extract", settings(tmp_path, pictures, LEARN_FROM=pictures)).seconds == plain
+
+
+def test_what_the_published_code_does_is_ranked_too(tmp_path: Path, pictures: Path) -> None:
+    """Its wiring before fine-tuning; boxes, re-ranking and all together before and after (as_published.sh)."""
+    plain = need("score", settings(tmp_path, pictures))
+    published = need("score", settings(tmp_path, pictures, AS_PUBLISHED="yes"))
+    assert plain.why.startswith("2 rankings") and published.why.startswith("9 rankings")
+    assert plain.seconds and published.seconds and published.seconds > 4.5 * plain.seconds

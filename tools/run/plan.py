@@ -206,25 +206,33 @@ def search_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
     layers = len(settings["LAYERS"].split())
     models = 1 if settings["TABLE"] in ("1", "3") else 2
     learnt = whitened_on(settings)
-    ranks = models * layers * len(settings["DIMS"].split()) * 55 * searched.count * 20
+    features = layers * 4 * dimensions * searched.count
+    ranks = layers * len(settings["DIMS"].split()) * 55 * searched.count * 20
     yield Need(
         "extract",
-        models * layers * 4 * dimensions * searched.count,
+        models * features,
         models * (searched.count + learnt) * FORWARD / speed * faster if on_cpu else None,
         f"{searched.count:,} pictures{f' and {learnt:,} to whiten on' if learnt else ''}, {models} models, "
         f"{layers} layers of {dimensions}",
     )
-    fitted = models * layers * (2 if learnt else 1) * SCORE * (dimensions / 4096) ** 2
+    rankings, again = models * (2 if learnt else 1), 0
+    if settings["AS_PUBLISHED"] == "yes":  # recipes/as_published.sh
+        rankings, again = rankings + 1 + 3 * models, 1 + 2 * models
+    fitted = rankings * layers * SCORE * (dimensions / 4096) ** 2
+    passes = again * searched.count * FORWARD / speed if on_cpu else 0
     yield Need(
-        "score", ranks, fitted * faster, "ranked lists as text; PCA to all dimensions takes most of the time"
+        "score",
+        rankings * ranks + again * features,
+        (fitted + passes) * faster,
+        f"{rankings} rankings by {layers} layers; PCA to all dimensions takes most of the time",
     )
     if settings["TABLE"] in ("0", "3"):
         area = (int(settings["MAX_SIDE"] or 1024) / 1024) ** 2
         maps = (models * searched.count + learnt) * MAP * area / (1 if settings["NETWORK"] == "vgg16" else 4)
-        passes = 1 + sum(((MOP_IMAGE - side) // int(settings["MOP_STEP"]) + 1) ** 2 for side in MOP_SIDES)
+        windows = 1 + sum(((MOP_IMAGE - side) // int(settings["MOP_STEP"]) + 1) ** 2 for side in MOP_SIDES)
         mop = (
             (searched.count + int(settings["MOP_SAMPLE"] or settings["LEARN_SAMPLE"]))
-            * passes
+            * windows
             * FORWARD
             / speed
         )
