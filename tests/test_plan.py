@@ -214,7 +214,7 @@ def test_what_is_whitened_on_is_counted(tmp_path: Path, pictures: Path) -> None:
 
 
 def test_what_the_published_code_does_is_ranked_too(tmp_path: Path, pictures: Path) -> None:
-    """Its wiring before fine-tuning; boxes, re-ranking and all together before and after (as_published.sh)."""
+    """Its wiring before fine-tuning; boxes, re-ranking and all together before and after it."""
     plain = need("score", settings(tmp_path, pictures))
     published = need("score", settings(tmp_path, pictures, AS_PUBLISHED="yes"))
     assert plain.why.startswith("2 rankings") and published.why.startswith("9 rankings")
