@@ -19,6 +19,7 @@ PATH = re.compile(
 MODULE = re.compile(rf"(?<![\w./-])(?:{ROOMS})\.[a-z]\w*", re.ASCII)
 SETTING = re.compile(r"[A-Z][A-Z_]*=")
 OPTION = re.compile(r"--[a-z][a-z-]*")
+BENCHES = ("run", "gpu_check", "rehearsal")
 ENGINES_OPTIONS = {
     "--user",
     "--build-arg",
@@ -131,7 +132,7 @@ def test_options_named_alone_are_those_of_a_program_it_names(readme: str) -> Non
     """Options in comments of code blocks count as named alone: "--to and --only likewise"."""
     comments = [line.partition(" # ")[2] for line in blocks(readme)]
     alone = {option for span in [*spans(readme), *comments] for option in OPTION.findall(span)}
-    scripts = {"run_all.sh", "run_tests.sh", "bench/run.sh", "tools/setup.sh", "bench/gpu_check.sh"}
+    scripts = {"run_all.sh", "run_tests.sh", "tools/setup.sh", *(f"bench/{name}.sh" for name in BENCHES)}
     known = {option for program in scripts | modules(readme) for option in options(help_of(program))}
     engines = {
         option for span in spans(readme) if span.startswith("docker") for option in OPTION.findall(span)
