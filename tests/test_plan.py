@@ -91,7 +91,7 @@ def test_a_picture_s_size_is_in_its_header(tmp_path: Path, suffix: str, options:
     cut = tmp_path / f"cut{suffix}"
     for length in (0, 1, 2, 3, 20, 100):
         cut.write_bytes(path.read_bytes()[:length])
-        plan.pixels_of(cut)  # whatever it says, it says it
+        assert plan.pixels_of(cut) in ((37 * 1023, None) if length == 100 else (None,))
 
 
 def test_larger_pictures_take_longer(pictures: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 MEASURED_CORES = 2
 LMDB_ENTRY_BYTES = 300  # key, Datum's other fields, and LMDB's pages, beside the pixels
-COPY_BYTES = 80_000  # a JPEG of 640 x 480 at quality 75, which is a megapixel's share as below
+COPY_BYTES = 80_000  # a JPEG of 640 x 480 at quality 75
 PIXEL_BYTES = 0.26  # of a photograph as JPEG
 HEADER_BYTES = 1 << 16  # within which a JPEG tells its size, unless it carries more than that about itself
 DOWNLOAD_RATE = 10e6  # bytes a second: a guess, said as one
@@ -101,7 +101,7 @@ def pixels_of(path: Path) -> int | None:
     """Width times height of a JPEG or PNG, from its header; None where that doesn't tell."""
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
-    if head.startswith(b"\x89PNG"):
+    if head.startswith(b"\x89PNG") and len(head) >= 24:
         return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
     at = 2
     while head.startswith(b"\xff\xd8") and at + 9 <= len(head) and head[at] == 0xFF:
