@@ -46,7 +46,7 @@ cp -r "$prefix/tests" "$top/caffe/"
 rm -f "$top/caffe/tests/recipe"
 cp "$prefix/lib/libcaffe.so" "$top/caffe/lib"
 
-# In the place of OpenCV's readers of pictures: the same names, which throw.
+# In the place of OpenCV's readers of pictures: the same names; a call of one ends the program.
 stub_picture_readers() {
     local name library
     library=$(ldd "$prefix/lib/libcaffe.so" | awk '/libopencv_imgcodecs/ { print $1 }')
@@ -56,7 +56,7 @@ stub_picture_readers() {
             grep -oE '_ZN2cv(6imread|8imencode|8imdecode|7imwrite)\w*' | sort -u); do
             printf '.globl %s\n.type %s, @function\n%s:\n' "$name" "$name" "$name"
         done
-        # a call ends the program: gpu_check makes none
+        # gpu_check makes no such call
         printf '    ud2\n.section .note.GNU-stack,"",@progbits\n'
     } | gcc -shared -nostdlib -Wl,-soname,"$library" -x assembler - -o "$top/caffe/lib/$library"
 }
