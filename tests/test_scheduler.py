@@ -238,6 +238,23 @@ def test_no_scheduler_there(work: Path) -> None:
         assert said == "check_images: no Dask scheduler answers at 127.0.0.1:1\n"
 
 
+def test_a_goodbye_that_takes_too_long_hides_nothing(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Client.close
+    slow = []
+
+    def close_slowly(client: Client, *args: object, **kwargs: object) -> None:
+        close(client, *args, **kwargs)
+        slow.append(client)
+        raise TimeoutError("Timeout")
+
+    monkeypatch.setattr(Client, "close", close_slowly)
+    with pytest.raises(ValueError, match="is not a picture"), executor_at(scheduler, []):
+        raise ValueError("p.jpg is not a picture")
+    with executor_at(scheduler, []) as executor:
+        assert executor.submit(abs, -3).result() == 3
+    assert len(slow) == 2
+
+
 def test_dask_not_installed(work: Path) -> None:
     (work / "lacking").mkdir()
     (work / "lacking" / "distributed.py").write_text("raise ModuleNotFoundError('distributed')")

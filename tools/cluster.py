@@ -16,7 +16,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -147,7 +147,9 @@ def _connected(address: str) -> Iterator[Any]:
     except (CancelledError, CommClosedError) as error:
         raise OSError(f"{address}: the scheduler was stopped or restarted") from error
     finally:
-        client.close()
+        # A scheduler too busy to say goodbye in time takes nothing from what was done, or said, before.
+        with suppress(TimeoutError):
+            client.close()
 
 
 def _objection(version: str, folder: Path, files: Sequence[Path], dask_worker: Any) -> str | None:
