@@ -140,7 +140,7 @@ def test_killed_and_run_again_it_completes(tmp_path: Path, sent: int) -> None:
     while len(list((killed / "x").iterdir())) < 20:
         time.sleep(0.005)
     process.send_signal(sent)
-    process.wait(timeout=20)
+    process.wait(timeout=120)
     time.sleep(0.3 if sent == signal.SIGKILL else 0)
     there = contents(killed)
     assert len(there) < 1500, "it was to be killed half way"

@@ -265,7 +265,7 @@ class Stopped:
             env=clean | self.environment | {"STOP": stop},
             start_new_session=True,
         )
-        return process.wait(timeout=60), self.calls.read_text().split()
+        return process.wait(timeout=120), self.calls.read_text().split()
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ class Places:
         return subprocess.run(
             ["bash", script, self.out, mirror if ":" in mirror else f"{self.address}/{mirror}"],
             env=clean | {"CAFFE_PREFIX": str(self.prefix)} | environment,
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def test_tests_that_take_too_long_are_counted(tmp_path: Path) -> None:
     check = check_of(prefix, tmp_path, 3)
     started = time.monotonic()
     (line, *_) = caffe_tests(check)
-    assert "1 not reached" in line and time.monotonic() - started < 10
+    assert "1 not reached" in line and time.monotonic() - started < 50
     assert check.problems[-1] == "1 tests were not reached in time"
 
 

@@ -37,7 +37,7 @@ def hold(work: Path, *command: str) -> subprocess.Popen:
 
 def run_all(work: Path, *options: str) -> subprocess.CompletedProcess:
     command = [ROOT / "run_all.sh", "--profile", "demo", "--work", work, "--only", "mean", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def alive(pid: int) -> bool:

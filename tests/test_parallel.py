@@ -132,6 +132,6 @@ def test_ended_from_outside_it_leaves_no_process(tmp_path: Path, sent: int, stat
     else:
         process.send_signal(sent)
     # stderr closes when the last process that holds it, worker or not, has ended.
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == status
     assert "Traceback" not in errors

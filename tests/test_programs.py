@@ -139,7 +139,7 @@ class TestPython:
 
 def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, **options
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **options
     )
 
 

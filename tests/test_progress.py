@@ -16,7 +16,7 @@ import pytest
 from tools.program import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 60
+SECONDS = 120
 COUNT = r"retrieval photographs: (\d+)/(\d+), \d+ s, [\d.]+/s"
 
 

@@ -18,7 +18,7 @@ TRAINING = {"check", "augment", "rename", "split", "lmdb", "mean", "finetune"}
 def run_all(*options: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if name != "DATA_DIR"} | more
     return subprocess.run(
-        [ROOT / "run_all.sh", *options], capture_output=True, text=True, cwd=cwd, env=environment, timeout=60
+        [ROOT / "run_all.sh", *options], capture_output=True, text=True, cwd=cwd, env=environment, timeout=120
     )
 
 

@@ -100,7 +100,7 @@ def start(folder: Path, module: str, *words: object, **more: str) -> subprocess.
 
 def ended(process: subprocess.Popen[str], status: int = 0) -> str:
     """What a program has written to stderr, once it has ended with this status."""
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == status, said
     return said
 
@@ -164,7 +164,7 @@ def test_the_same_features(made: Path, features: Path, scheduler: str) -> None:
     assert np.ptp(contents(features)["database/fc6"][1]) > 1
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -230,7 +230,7 @@ def test_no_scheduler_there(work: Path) -> None:
         began = time.monotonic()
         with pytest.raises(OSError, match="no Dask scheduler answers"):
             executor_at(silent, []).__enter__()
-        assert 4 < time.monotonic() - began < 10
+        assert 4 < time.monotonic() - began < 60
         for (program, address), process in zip(cases, running, strict=True):
             name = program[0].partition(".")[2]
             assert ended(process, 1) == f"{name}: no Dask scheduler answers at {address}\n"
@@ -301,7 +301,7 @@ def test_workers_with_other_code(work: Path, tmp_path: Path) -> None:
     with local_cluster(0) as cluster, worker_of(copy, cluster.scheduler_address) as worker:
         try:
             with Client(cluster.scheduler_address, set_as_default=False) as client:
-                client.wait_for_workers(1, timeout=20)
+                client.wait_for_workers(1, timeout=120)
             program = (*LOOK, "--scheduler", cluster.scheduler_address)
             assert run(work, *program).startswith("checking: ")
             with (copy / "data_prep" / "check_images.py").open("a") as source:
@@ -321,7 +321,7 @@ def test_workers_of_another_project(work: Path, tmp_path: Path) -> None:
     with local_cluster(0) as cluster, worker_of(tmp_path, cluster.scheduler_address) as worker:
         try:
             with Client(cluster.scheduler_address, set_as_default=False) as client:
-                client.wait_for_workers(1, timeout=20)
+                client.wait_for_workers(1, timeout=120)
             said = run(work, *LOOK, "--scheduler", cluster.scheduler_address, status=1)
             sentence = rf"can't run this project, was it started in {ROOT}\? \(.*\)"
             assert re.fullmatch(rf"check_images: worker tcp\S+ {sentence}\n", said)

@@ -135,7 +135,7 @@ def test_killed_it_goes_on_where_it_was(small_run: SmallRun, folder: Path) -> No
     command = [*map(str, words), "--out", str(out), "--jobs", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     journal = out.with_name("index.h5.part")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not journal.exists() and not out.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()

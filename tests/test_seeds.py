@@ -34,7 +34,7 @@ def at_work(tmp_path: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         ["bash", "-c", RUN, "-", ROOT, tmp_path], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not (tmp_path / "asked").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.2)

@@ -437,7 +437,7 @@ def test_fifty_searches_and_fifty_uploads_of_one_picture_at_once(server: Server,
 
 
 def test_slow_and_idle_connections_shut_nobody_out(server: Server) -> None:
-    lazy = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(150)]
+    lazy = [socket.create_connection(("127.0.0.1", server.port), timeout=120) for _ in range(150)]
     try:
         for one in lazy[::2]:
             one.sendall(b"POST /uploads HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx")
@@ -451,7 +451,7 @@ def test_slow_and_idle_connections_shut_nobody_out(server: Server) -> None:
 def test_it_listens_on_this_machine_alone(server: Server) -> None:
     own = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     for address in own - {"127.0.0.1"}:
-        with pytest.raises(OSError), socket.create_connection((address, server.port), timeout=5):
+        with pytest.raises(OSError), socket.create_connection((address, server.port), timeout=120):
             pass
 
 
@@ -531,9 +531,9 @@ def test_it_ends_with_its_processes_and_uploads(small_run: SmallRun, number: int
     tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
     children = [child for task in tasks for child in task.read_text().split()]
     server.process.send_signal(number)
-    _, said = server.process.communicate(timeout=60)
+    _, said = server.process.communicate(timeout=120)
     assert server.process.returncode == 128 + number and "Traceback" not in said
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert children and not any(map(alive, children))

@@ -79,7 +79,7 @@ class SetUp:
     def kill_when(self, seen: Callable[[], bool], *options: str) -> None:
         """Start it, and kill all of it (SIGKILL) as soon as `seen` is true."""
         process = self.start(*options)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not seen():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end

@@ -36,7 +36,7 @@ def script(folder: Path, body: str) -> Path:
 
 def run(path: Path, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        ["bash", path], capture_output=True, text=True, env=os.environ | environment, timeout=60
+        ["bash", path], capture_output=True, text=True, env=os.environ | environment, timeout=120
     )
 
 
@@ -179,12 +179,12 @@ def test_a_stopped_step_is_not_done_and_goes_on(tmp_path: Path, number: int, sta
     (tmp_path / "in").write_text("x")
     path = script(tmp_path, SLOW)
     process = subprocess.Popen(["bash", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not (tmp_path / "work/a/half").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)  # until it sleeps: a shell that is about to start a command passes SIGINT over
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert process.returncode == status
     assert not list((tmp_path / "work/.steps").glob("*.done"))
     assert not (tmp_path / "work/a/whole").exists()
@@ -204,11 +204,11 @@ def test_a_stopped_step_is_waited_for_and_has_its_last_words(
         touch begun; while :; do sleep 0.1; done'"""
     path = script(tmp_path, f'stage one "x" && step makes "$W/a" by {command}')
     process = subprocess.Popen(["bash", path], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == status
     assert (tmp_path / "written").exists()
     assert said.endswith("last words\n")

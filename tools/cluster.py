@@ -24,7 +24,7 @@ from typing import Any
 
 from tools.processes import LentExecutor
 
-SECONDS_TO_ANSWER = 5
+SECONDS_TO_ANSWER = 10
 START_WORKERS = "python -m dask worker {} --nworkers -1 --nthreads 1"
 PROJECT = Path(__file__).resolve().parent.parent
 ROOMS = ("data_prep", "eval", "tools")
