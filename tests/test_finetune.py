@@ -167,16 +167,24 @@ def test_two_phases_run_one_after_the_other(folder: Path, pretrained: Path) -> N
 def start_endless(folder: Path, *options: str) -> subprocess.Popen:
     """A training that has begun and takes for ever."""
     fill(folder, iterations=2_000_000_000)
+    process = start(folder, *options)
+    wait_for("Iteration", folder)
+    return process
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen:
     command: list[str | Path] = ["tools/finetune.sh", "--prototxt", folder / "filled"]
     command += ["--out", folder / "out.caffemodel", *options]
     with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=output, env=os.environ, start_new_session=True
         )
+
+
+def wait_for(said: str, folder: Path, times: int = 1) -> None:
     deadline = time.monotonic() + 120
-    while "Iteration" not in (folder / "output").read_text() and time.monotonic() < deadline:
+    while (folder / "output").read_text().count(said) < times and time.monotonic() < deadline:
         time.sleep(0.1)
-    return process
 
 
 def of_session(session: int) -> list[int]:
@@ -221,6 +229,25 @@ def test_a_stopped_training_goes_on_from_its_snapshot(
     assert done.returncode == 0, done.stderr
     assert f"going on from {states[0]}" in done.stdout
     assert (folder / "out.caffemodel").exists()
+
+
+def test_a_long_test_of_the_network_says_how_far_it_is(folder: Path) -> None:
+    """Caffe through finetune.sh and what run_all.sh shows of it; and the silence between is not too long."""
+    fill(folder)
+    path = folder / "filled/solver.prototxt"
+    path.write_text(re.sub(r"(?m)^test_iter: .*", "test_iter: 2000000000", path.read_text()))
+    process = start(folder, "--silence", "30")
+    wait_for("Tested", folder, times=2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143
+    output = (folder / "output").read_text()
+    tested = [int(n) for n in re.findall(r"Tested (\d+) of 2000000000 batches", output)]
+    assert len(tested) >= 2 and tested[0] > 0 and tested == sorted(set(tested))
+    line = f"validation at 0: {tested[0]}/2000000000 batches"
+    for live, wanted in ((1, "\r\033[K━" + "─" * 23 + f" {line}"), (0, f"\n{line}\n")):
+        show = ["awk", "-v", f"live={live}", "-f", ROOT / "tools/run/show.awk"]
+        shown = subprocess.run(show, input=output.encode(), capture_output=True, check=True).stdout
+        assert wanted in shown.decode()
 
 
 def caffe_of(session: int) -> int:

@@ -19,7 +19,7 @@ Caffe would stop at is checked first.
   --gpu       as `caffe train -gpu`
   --keep      so many of the newest whole snapshots stay (default 3: to go on from, and to compare), or all
   --silence   a training that displays nothing for so long hangs, and is ended; 0 waits for ever (default 3600 on GPUs,
-              where one that waits for another can hang; else 0). A test of the network displays nothing till its end
+              where one that waits for another can hang; else 0)
 Caffe's log goes to DIR/log.txt (log_last.txt in the phase that trains the last layer). After an interruption the same
 command goes on from the newest whole snapshot, with the pictures that come next. Ctrl-C, kill and a shutdown let Caffe
 write a snapshot first.

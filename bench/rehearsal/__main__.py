@@ -43,6 +43,8 @@ LEAST_SECONDS, LEAST_BYTES = 60.0, 100e6
 """Below these a figure says nothing of the plan."""
 STOP_SECONDS = 60.0
 """After which --stop stops a stage, at the real counts."""
+LEAST_SIDE = 96
+"""Of pictures from whose last map R-MAC's regions can be taken: three cells."""
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
@@ -154,6 +156,12 @@ def copy_checkout(copy: Path, scale: Scale, served: Path) -> None:
     settings.write_text(
         re.sub(r"(?m)^DOUBLE_SIDE=448", f"DOUBLE_SIDE={2 * scale.side}", settings.read_text())
     )
+    if scale.side < LEAST_SIDE:  # the square pictures' maps would have fewer cells than R-MAC has regions
+        recipe = part / "tools" / "run" / "recipes" / "representations.sh"
+        pools = "--pool sum,average,max,crow,rmac\n"
+        if recipe.read_text().count(pools) != 1:
+            raise ValueError(f"{recipe} has no more the step whose pictures the rehearsal enlarges")
+        recipe.write_text(recipe.read_text().replace(pools, f"--side {LEAST_SIDE} {pools}"))
     with (part / "profiles" / "article").open("a") as profile:
         profile.writelines(f"{name}={value}\n" for name, value in scaled_settings(scale).items())
     part.rename(copy)

@@ -1,8 +1,8 @@
 # What a person sees of a stage: its log (which keeps every line) without Caffe's own set-up lines.
-# A validation is one line, iterations come a tenth of the training apart, and of a command that says more than MOST
-# lines the first and the last ones are shown.
+# A validation is one line, iterations come a tenth of the training apart, as do lines of a validation that takes long, and
+# of a command that says more than MOST lines the first and the last ones are shown.
 # With -v live=1 counts such as "augmenting: 120/800, 12 s, 10/s" become one line that moves, with a bar where the end is
-# known; Caffe's iterations too.
+# known; Caffe's iterations and the batches of a validation too.
 BEGIN { MOST = 12; FIRST = 8 }
 function status(text) { printf "\r\033[K%s", text; open = 1; fflush() }
 function line(text) { if (open) printf "\r\033[K"; open = 0; print text; fflush() }
@@ -61,6 +61,15 @@ dump { next }
     if (match(text, /^Iteration [0-9]+, Testing net/)) {
         end_validation()
         tested = text; gsub(/^Iteration |,.*/, "", tested)
+        tested_batches = 0
+    } else if (match(text, /^Tested [0-9]+ of [0-9]+ batches/)) {
+        split(text, words, " ")
+        text = sprintf("validation at %d: %d/%d batches", tested, words[2], words[4])
+        if (live) status(bar(words[2], words[4]) " " text)
+        else if (tested_batches == 0 || words[2] >= tested_batches + words[4] / 10) {
+            tested_batches = words[2]
+            line(text)
+        }
     } else if (text ~ /^Test net output #/) {
         sub(/^Test net output #[0-9]+: /, "", text); sub(/ \(\* .*/, "", text); sub(/ = /, " ", text)
         validated = validated (validated == "" ? " " : ", ") text
