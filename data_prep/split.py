@@ -13,8 +13,8 @@ Caffe tests on test_iter batches, which should be the validation pictures exactl
 moves the remainder, N - 1 pictures at most, from validation to training. Where copies stay with their
 original whole groups move, of sizes that sum to the remainder. If none do, as when all groups are of one
 size, it is the remainder and N, or 2 N and so on, the least that whole groups sum to. Which ones depends on
-the seed; every class keeps one in each list. If nothing does, as among a handful of pictures, all stay, and a
-line says so.
+the seed; every class keeps one in each list. Fewer validation pictures than N stay, and are one batch. Where
+nothing does it, another N is asked for here, not hours later by the training.
 """
 
 import argparse
@@ -252,11 +252,17 @@ def write_lists(
 
 
 def exact_validation(train: list[Dealt], val: list[Dealt], batch: int, seed: int) -> str:
-    """move_to_train, and a sentence on what came of it."""
+    """move_to_train, and a sentence on what came of it. Raises ValueError where no choice of groups does."""
     moved = move_to_train(train, val, batch, seed)
     count = sum(dealt.pictures for dealt in val)
+    if moved is None and count > batch:
+        divides = next(size for size in range(batch, 0, -1) if count % size == 0)
+        raise ValueError(
+            f"{count} validation pictures can't be made a multiple of the test batch, {batch}, with a "
+            f"photograph of every class left: take {divides} (TEST_BATCH), which divides them"
+        )
     if moved is None:
-        return f"{count} validation pictures can't be made a multiple of {batch}: they stay as they are"
+        return f"{count} validation pictures are fewer than the test batch of {batch}: they are one batch"
     return f"{moved} pictures moved from validation to training: {batch} x {count // batch} are left"
 
 

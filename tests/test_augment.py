@@ -243,6 +243,15 @@ def test_small_classes_are_left_out_and_named(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "grown").iterdir()) == ["x", "y"]
     again = run(tmp_path / "grown", "--from", source, "--num-wanted", 3)
     assert again.returncode == 0 and "none (0), one (1)" in again.stdout
+    (source / "brought along").mkdir()
+    for name in (
+        "a.jpg",
+        "aug_a.jpg_1.jpg",
+        "aug_a.jpg_2.jpg",
+    ):  # one photograph: a split finds nothing to part
+        (source / "brought along" / name).write_bytes((source / "x" / "a.jpg").read_bytes())
+    more = run(tmp_path / "more", "--from", source, "--num-wanted", 3)
+    assert more.returncode == 0 and "brought along (1)" in more.stdout
     every = run(tmp_path / "every", "--from", source, "--num-wanted", 3, "--min-pictures", 3)
     assert every.returncode == 1 and "has 0 classes with 3 pictures or more" in every.stderr
     assert not (tmp_path / "every").exists()

@@ -300,3 +300,33 @@ def test_make_lmdb_makes_the_same_with_any_number_of_jobs(made: Path, tmp_path: 
     for name in ("train_lmdb", "val_lmdb"):
         assert entries(tmp_path / "1" / name) == entries(tmp_path / "3" / name)
     assert sorted(path.name for path in (tmp_path / "3").iterdir()) == ["train_lmdb", "val_lmdb"]
+
+
+def test_stopped_in_validation_make_lmdb_does_not_convert_training_again(made: Path, tmp_path: Path) -> None:
+    """As a kill there: the folder of the unfinished one can't be made, and then it can."""
+    line = (made / "list.txt").read_text().splitlines()[0]
+    for name in ("train.txt", "val.txt"):
+        (tmp_path / name).write_text(f"{line}\n" * 3)
+    command = ["tools/make_lmdb.sh", "--jobs", "1", tmp_path, tmp_path / "lmdb", "32"]
+    (tmp_path / "lmdb").mkdir()
+    (tmp_path / "lmdb" / "val_lmdb.unfinished").touch()
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
+    training = (tmp_path / "lmdb" / "train_lmdb" / "data.mdb").stat()
+    (tmp_path / "lmdb" / "val_lmdb.unfinished").unlink()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"{tmp_path}/lmdb/train_lmdb is whole already" in done.stdout
+    assert (tmp_path / "lmdb" / "train_lmdb" / "data.mdb").stat().st_ino == training.st_ino
+    assert len(entries(tmp_path / "lmdb" / "val_lmdb")) == 3
+    assert not list(tmp_path.glob("lmdb/*/.plan.json"))  # asked for again, by hand, both are made anew
+
+
+def test_a_whole_database_of_another_list_is_made_again(made: Path, tmp_path: Path) -> None:
+    lines = (made / "list.txt").read_text().splitlines(keepends=True)
+    for count in (5, 4, 6):
+        (tmp_path / "list.txt").write_text("".join(lines[:count]))
+        convert(tmp_path / "list.txt", tmp_path / "out", COMMAND, 1, keep_plan=True)
+        assert len(entries(tmp_path / "out")) == count
+    database = tmp_path / "out" / "data.mdb"
+    os.truncate(database, database.stat().st_size // 2)
+    convert(tmp_path / "list.txt", tmp_path / "out", COMMAND, 1, keep_plan=True)
+    assert len(entries(tmp_path / "out")) == 6

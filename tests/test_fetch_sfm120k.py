@@ -20,6 +20,7 @@ from shaky_server import Site, jpg, serving
 
 from data_prep import fetch
 from data_prep.download import servers
+from data_prep.download.sfm120k import read_table
 
 ROOT = Path(__file__).parent.parent
 Table = dict[str, dict[str, object]]
@@ -295,3 +296,28 @@ def test_a_folder_of_something_else_is_left_alone(stand_in: Site, tmp_path: Path
     assert run(stand_in, tmp_path / "sfm") == 1
     assert "has no class folders" in capsys.readouterr().err
     assert names(tmp_path / "sfm") == {"thesis.tex"}
+
+
+def endless() -> list:
+    """A list that is small, and takes for ever to be written into a sentence."""
+    made: list = []
+    for _ in range(40):
+        made = [made, made]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("cids", "clusters", "sentence"),
+    [
+        ([endless()], [1], "a list among its 'cids', which is no picture's name"),
+        (["a"], [7.9], "no lists of names and numbers"),  # it was 7's
+        (["a"], [10**5000], "'a' in a cluster of no sensible number"),
+        (["a"], [-1], "'a' in a cluster of no sensible number"),
+    ],
+)
+def test_a_table_s_odd_values_are_a_sentence(
+    tmp_path: Path, cids: list, clusters: list, sentence: str
+) -> None:
+    (tmp_path / "t.pkl").write_bytes(pickle.dumps({"train": {"cids": cids, "cluster": clusters}}, 2))
+    with pytest.raises(ValueError, match=sentence):
+        read_table(tmp_path / "t.pkl")

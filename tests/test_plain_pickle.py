@@ -167,3 +167,17 @@ def test_what_it_quotes_is_short(path: Path) -> None:
     with pytest.raises(ValueError, match="no pickle, or a damaged one") as refused:
         read(path, b"F" + b"2[" * 2500 + b"\n.")
     assert len(str(refused.value)) < 400
+
+
+def twice_each(times: int) -> bytes:
+    """A list that holds one list twice, which holds one twice, and so on: small, and endless when written."""
+    layers = b"".join(b"]q%c(h%ch%ce" % (n + 1, n, n) for n in range(times))
+    return b"]q\0" + layers
+
+
+@pytest.mark.parametrize(
+    "data", [twice_each(40) + b"\x8c\x01a\x93.", b"\x8c\x01a" + twice_each(40) + b"\x93."]
+)
+def test_a_name_that_is_none_is_not_written_out(path: Path, data: bytes) -> None:
+    with pytest.raises(ValueError, match="a name that is none"):
+        read(path, b"\x80\x04" + data)

@@ -1,6 +1,7 @@
 """The plan of disk and time, against what stages then take, and what it says where room is short."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -219,3 +220,57 @@ def test_what_the_published_code_does_is_ranked_too(tmp_path: Path, pictures: Pa
     published = need("score", settings(tmp_path, pictures, AS_PUBLISHED="yes"))
     assert plain.why.startswith("2 rankings") and published.why.startswith("9 rankings")
     assert plain.seconds and published.seconds and published.seconds > 4.5 * plain.seconds
+
+
+def test_what_a_stopped_run_has_left_needs_no_room_again(pictures: Path, tmp_path: Path) -> None:
+    """Else a disk that is just large enough for a run refuses the run that goes on."""
+    work = tmp_path / "work"
+    given = settings(work, pictures)
+    whole = {one.stage: one.bytes for one in plan.needs(given, 2)}
+    left = {
+        "augment": work / "augmented" / "a" / "aug_1.jpg_0.jpg",
+        "lmdb": work / "lmdb" / "train_lmdb.unfinished" / "lmdb" / "data.mdb",
+        "finetune": work / "snapshots" / "vgg_iter_1.caffemodel",
+        "extract": work / "features" / "pretrained.h5",
+    }
+    for path in left.values():
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x" * 20_480)
+    (work / "augmented" / "a" / "1.jpg").write_bytes(b"x" * 20_480)  # no copy: a hard link as a rule
+    for stage, size in whole.items():
+        assert need(stage, given).bytes == max(0, size - 20_480 * (stage in left))
+
+
+def test_what_a_stopped_download_has_left_needs_no_room_again(pictures: Path, tmp_path: Path) -> None:
+    given = settings(
+        tmp_path / "work",
+        tmp_path / "data" / "sfm120k",
+        SOURCE="download",
+        TRAINING_SET="sfm120k",
+        DATABASE=pictures,
+    )
+    assert need("data", given).bytes == 60_000_000_000
+    for path in ("ims.tar.gz.part", "sfm120k.part/train_0001/a.jpg"):
+        (tmp_path / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / path).write_bytes(b"x" * 8192)
+    assert need("data", given).bytes == 60_000_000_000 - 2 * 8192
+
+
+def test_stages_that_are_not_asked_for_need_nothing(pictures: Path, tmp_path: Path) -> None:
+    given = settings(tmp_path, pictures, STAGES="lmdb report")
+    assert [one.stage for one in plan.needs(given, 2)] == ["lmdb"]
+
+
+def test_odd_files_among_the_pictures_are_no_reason_to_stop(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "a" / "00.jpg").symlink_to("/nowhere")
+    os.mkfifo(pictures / "a" / "000.jpg")
+    (pictures / "b" / "again").symlink_to("..")
+    (pictures / "d").mkdir()
+    (pictures / "d" / "0.jpg").symlink_to("/nowhere")
+    assert plan.counted(pictures).count == 44 + 3
+    assert plan.counted(pictures).megapixels == pytest.approx(0.008, rel=0.1)
+
+
+@pytest.mark.parametrize("engine", ["keras", "keras3", "opencv"])
+def test_every_engine_has_a_time(pictures: Path, tmp_path: Path, engine: str) -> None:
+    assert need("augment", settings(tmp_path, pictures, AUGMENT_ENGINE=engine)).seconds

@@ -135,6 +135,10 @@ def test_from_nothing_needs_a_network_with_fillers(tmp_path: Path) -> None:
         ("FINETUNE_MODE=lastt\n", ":1: FINETUNE_MODE is one of: all last two-phase, not 'lastt'"),
         ("COPIES_ANYWHERE=No\n", ":1: COPIES_ANYWHERE is one of: yes no, not 'No'"),
         ("NUM_WANTED=abc\n", ":1: NUM_WANTED is a whole number from 1 up, not 'abc'"),
+        (
+            "MIN_PICTURES=1\n",
+            "MIN_PICTURES is 1, but both lists need a photograph of each class: 2, or COPIES",
+        ),
         ("NUM_WANTED=0\n", ":1: NUM_WANTED is a whole number from 1 up, not '0'"),
         ("TRAIN_SHARE=1.5\n", ":1: TRAIN_SHARE is a share between 0 and 1"),
         ("NETWORK=vgg19\n", ":1: NETWORK is one of: demo vgg16, not 'vgg19'"),

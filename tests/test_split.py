@@ -211,4 +211,18 @@ def test_test_batch_as_a_program(tmp_path: Path) -> None:
 def test_a_handful_of_pictures_stays(tmp_path: Path) -> None:
     folder = make_classes(tmp_path / "classes", {"0": ["a.jpg", "b.jpg"], "1": ["a.jpg", "b.jpg"]})
     done = run_split(folder, "--out", tmp_path / "lists", "--test-batch", 52)
-    assert done.returncode == 0 and "can't be made a multiple of 52" in done.stdout
+    assert done.returncode == 0 and "2 validation pictures are fewer than the test batch of 52" in done.stdout
+
+
+def test_a_test_batch_that_cannot_be_is_said_before_the_conversion(tmp_path: Path) -> None:
+    """Two photographs a class, one for each list: none can move, and the training would refuse 14 by 4."""
+    names = [f"{name}.jpg" for name in "ab"]
+    names += [copy_name(name, number) for name in names for number in range(6)]
+    folder = make_classes(tmp_path / "classes", {"0": names, "1": names})
+    done = run_split(folder, "--out", tmp_path / "lists", "--test-batch", 4)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "14 validation pictures can't be made a multiple of the test batch, 4" in done.stderr
+    assert "take 2 (TEST_BATCH)" in done.stderr
+    assert not (tmp_path / "lists").exists() or not list((tmp_path / "lists").iterdir())
+    done = run_split(folder, "--out", tmp_path / "lists", "--test-batch", 2)
+    assert done.returncode == 0, done.stderr

@@ -665,3 +665,45 @@ def test_what_a_step_notes_is_on_the_disk_before_its_mark(two_steps: Path, tmp_p
         for what, part in (("note", 'a.ran", O_WRONLY'), ("sync", "syncfs("), ("mark", "a.done.new"))
     }
     assert at["note"] < at["sync"] < at["mark"]
+
+
+def test_a_work_folder_whose_name_is_in_other_words_may_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("x")
+    path = script(tmp_path, TWO_STEPS.replace('"$0"\' "$W/a"', '"$0"\' "$W/a" --weights'))
+    for work in ("w", "moved"):
+        if work == "moved":
+            (tmp_path / "w").rename(tmp_path / work)
+        assert run(path, WORK=work).returncode == 0
+    assert times_run(tmp_path) == 2
+
+
+def test_what_a_gpu_takes_at_once_stales_nothing_where_a_step_s_pictures_are_told(tmp_path: Path) -> None:
+    body = """
+stage one "x" && step makes "$W/a" by bash -c 'echo ran >>count; touch work/a' - {} --train-batch {}
+"""
+    for told, batch, times in (
+        ("--effective-batch 128", 64, 1),
+        ("--effective-batch 128", 32, 1),
+        ("", 64, 2),
+        ("", 32, 3),
+    ):
+        assert run(script(tmp_path, body.format(told, batch))).returncode == 0
+        assert times_run(tmp_path) == times
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "times"),
+    [
+        ("base_lr: 1# why", "base_lr: 1# because", 1),
+        ("name: 'n' # it's", "name: 'n' #", 1),
+        ('name: "n # 1"', 'name: "n # 2"', 2),
+    ],
+)
+def test_a_comment_is_one_by_prototxt_s_rules(tmp_path: Path, before: str, after: str, times: int) -> None:
+    body = (
+        """stage one "x" && step makes "$W/a" from a.prototxt by bash -c 'echo ran >>count; touch work/a'"""
+    )
+    for text in (before, after):
+        (tmp_path / "a.prototxt").write_text(text + "\n")
+        assert run(script(tmp_path, body)).returncode == 0
+    assert times_run(tmp_path) == times

@@ -37,6 +37,8 @@ from tools.program import Progress, run_program, write_text
 LEAST_LINES, MOST_LINES = 100, 1000
 SPARE_BYTES = 1 << 20
 LITTLE_ROOM = 16 << 20
+PLAN_OF_WHOLE = ".plan.json"
+"""In a database that is whole, with --keep-plan: what it was made from."""
 SAMPLE = 50
 TOLD = re.compile(r"[WEF]\d{4}")
 """Begins what Caffe complains of; what it informs of (I) would come once a part, and decoders print more."""
@@ -149,26 +151,45 @@ def full_disk_in_words(place: Path) -> Iterator[None]:
 
 
 def convert(
-    listed: Path, out: Path, command: Sequence[str], jobs: int, size: tuple[int, int] | None = None
+    listed: Path,
+    out: Path,
+    command: Sequence[str],
+    jobs: int,
+    size: tuple[int, int] | None = None,
+    *,
+    keep_plan: bool = False,
 ) -> None:
     """Make the LMDB `out` of a list, or go on with it; what was `out` before is replaced when that is whole.
 
-    With `size`, (height, width), a sample of it is compared with the pictures first. Raises ValueError and
-    OSError; the next call goes on with what is whole.
+    With `size`, (height, width), a sample of it is compared with the pictures first. With `keep_plan` its
+    plan is kept in it, and an `out` with the plan of today stays as it is. Raises ValueError and OSError; the
+    next call goes on with what is whole.
     """
     lines, entries = raw_lines(listed), read_image_list(listed)
     root = command[-1] if command[-1].endswith("/") else ""
     sizes = picture_sizes(listed, entries, root)
     place = out.with_name(f"{out.name}.unfinished")
+    if keep_plan and _is_of(out, lines, sizes, command):
+        shutil.rmtree(place, ignore_errors=True)
+        print(f"{out} is whole already")
+        return
     with full_disk_in_words(place):
         plan, joined = begin(place, lines, sizes, command, jobs)
         join_parts(place, lines, plan, joined, jobs)
     if size:
         check(place / "lmdb", entries, root=root, size=size, sample=SAMPLE)
+    if keep_plan:
+        plan.write(place / "lmdb" / PLAN_OF_WHOLE)
     if out.is_dir():
         out.rename(place / "before")
     (place / "lmdb").rename(out)
     shutil.rmtree(place)
+
+
+def _is_of(out: Path, lines: Sequence[bytes], sizes: Sequence[int], command: Sequence[str]) -> bool:
+    """Whether a database is whole and of these lines, by the plan that was kept in it."""
+    kept = Plan.read(out / PLAN_OF_WHOLE)
+    return kept is not None and kept == Plan.of(lines, sizes, command, kept.lines_a_part) and _is_whole(out)
 
 
 def join_parts(place: Path, lines: Sequence[bytes], plan: Plan, joined: int, jobs: int) -> None:
@@ -280,6 +301,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="HxW",
         help="compare a sample with the pictures, which must have this size, before OUT is there",
     )
+    parser.add_argument(
+        "--keep-plan",
+        action="store_true",
+        help=f"leave OUT/{PLAN_OF_WHOLE}: the same command then takes a whole OUT as it is",
+    )
     add_jobs_option(parser)
     return parser
 
@@ -289,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     return run_program(
         "convert_in_parts",
-        lambda: convert(args.list, args.out, args.command, args.jobs, args.size),
+        lambda: convert(args.list, args.out, args.command, args.jobs, args.size, keep_plan=args.keep_plan),
         interrupted="interrupted; the same command goes on where it was",
     )
 

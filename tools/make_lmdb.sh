@@ -36,6 +36,8 @@ lists=$1 out=$2 size=${3:-256}
 python -m tools.check_lists "$lists"
 for set in train val; do
     # the article's command; / because the lists hold absolute paths
-    python -m tools.convert_in_parts --jobs "$jobs" --size "$size" "$lists/$set.txt" "$out/${set}_lmdb" -- \
+    python -m tools.convert_in_parts --keep-plan --jobs "$jobs" --size "$size" "$lists/$set.txt" "$out/${set}_lmdb" -- \
         convert_imageset --resize_height "$size" --resize_width "$size" /
 done
+# kept for a stop between the two alone: else pictures that changed and kept their sizes would not be seen
+rm -f "$out"/{train,val}_lmdb/.plan.json

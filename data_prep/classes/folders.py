@@ -72,10 +72,12 @@ def refuse_names(folders: Iterable[Path]) -> None:
 def too_small(folder: Path, least: int) -> dict[str, int]:
     """Number of pictures of each class folder that has fewer than `least`, in natural order.
 
+    Copies count for none: a photograph and its copies go into one list, which leaves nothing for the other.
+
     Raises ValueError where fewer than two classes have as many, OSError for what can't be listed.
     """
     classes = class_folders(folder)
-    sizes = {path.name: len(pictures_in(path)) for path in classes}
+    sizes = {path.name: sum(not is_copy(name) for name in pictures_in(path)) for path in classes}
     small = {name: size for name, size in sizes.items() if size < least}
     if small and len(classes) - len(small) < 2:
         left = len(classes) - len(small)

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -69,7 +70,7 @@ def _columns(path: Path, data: object, part: str) -> tuple[list[str], list[int]]
             f"{path} has no part {part!r} with 'cids' and 'cluster': not retrieval-SfM-120k's table"
         )
     try:
-        cids, clusters = list(entry["cids"]), [int(number) for number in entry["cluster"]]
+        cids, clusters = list(entry["cids"]), [_whole(number) for number in entry["cluster"]]
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"{path}: 'cids' and 'cluster' of {part!r} are no lists of names and numbers"
@@ -77,11 +78,24 @@ def _columns(path: Path, data: object, part: str) -> tuple[list[str], list[int]]
     if len(cids) != len(clusters) or not cids:
         raise ValueError(f"{path}: {part!r} has {len(cids)} pictures and {len(clusters)} clusters")
     for cid, cluster in zip(cids, clusters, strict=True):
-        if not isinstance(cid, str) or not _is_name(cid) or not 0 <= cluster < 1_000_000:
+        if not isinstance(cid, str):
             raise ValueError(
-                f"{path}: {part!r} has {str(cid)[:100]!r} in cluster {cluster}, which is no picture's name"
+                f"{path}: {part!r} has a {type(cid).__name__} among its 'cids', which is no picture's name"
+            )
+        if not 0 <= cluster < 1_000_000:
+            raise ValueError(f"{path}: {part!r} has {cid[:100]!r} in a cluster of no sensible number")
+        if not _is_name(cid):
+            raise ValueError(
+                f"{path}: {part!r} has {cid[:100]!r} in cluster {cluster}, which is no picture's name"
             )
     return [str(cid) for cid in cids], clusters
+
+
+def _whole(number: Any) -> int:
+    """A number as int; ValueError where that would be another one, as of 7.9."""
+    if int(number) != number:
+        raise ValueError("not a whole number")
+    return int(number)
 
 
 def _is_name(cid: str) -> bool:

@@ -169,6 +169,9 @@ class _Machine:
 
     def _push_name_of_two(self, _: object) -> None:
         name, module = self._stack.pop(), self._stack.pop()
+        # a list in a list, each twice, takes for ever to be written into a sentence
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise ValueError("a name that is none")
         self._stack.append(_known(f"{module}.{name}"))
 
     def _call(self, _: object) -> None:

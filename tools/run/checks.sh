@@ -40,10 +40,12 @@ check_layers() {
     [[ -z $lacking ]] || problem "LAYERS or MAP_LAYERS: the network $NETWORK has${lacking#,}; it has: ${there[*]}"
 }
 
-check_sizes() { # training cuts its pictures out of those in the LMDB
+check_sizes() { # of classes; and training cuts its pictures out of those in the LMDB
     local crop
     fine_tunes || return 0
     crop=$(grep -oE 'crop_size: *[0-9]+' "prototxt/$NETWORK/train_val.prototxt" | grep -oE '[0-9]+$' | sort -n | tail -n 1)
+    [[ $MIN_PICTURES != 1 || $COPIES_ANYWHERE == yes ]] ||
+        problem "MIN_PICTURES is 1, but both lists need a photograph of each class: 2, or COPIES_ANYWHERE=yes"
     ((RESIZE >= ${crop:-0})) || problem "RESIZE is $RESIZE, but $NETWORK is trained on crops of $crop x $crop"
 }
 

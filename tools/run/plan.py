@@ -13,8 +13,9 @@ import re
 import shutil
 import signal
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -31,7 +32,7 @@ SCORE = 26  # a layer of 4096 dimensions
 DEMO_SPEED = 46  # the demo's network, in VGG16's
 # seconds of one core: a picture's, and each of its megapixels'
 CHECK, LMDB = (0.0002, 0.005), (0.0003, 0.015)
-AUGMENT = {"keras": (0.0004, 0.136), "opencv": (0.0004, 0.012)}
+AUGMENT = {"keras": (0.0004, 0.136), "keras3": (0.0004, 0.136), "opencv": (0.0004, 0.012)}
 MOP_SIDES, MOP_IMAGE = (128, 64), 256  # of MOP-CNN's windows, in a picture of 256 x 256
 
 PUBLISHED = {  # pictures, bytes and classes of what is downloaded, of 0.75 megapixels each
@@ -39,6 +40,15 @@ PUBLISHED = {  # pictures, bytes and classes of what is downloaded, of 0.75 mega
     "paris6k": (6_412, 2_600_000_000, 11),
     "sfm120k": (120_000, 30_000_000_000, 713),
     "landmarks": (213_000, 30_000_000_000, 680),
+}
+SOURCES = Path(__file__).resolve().parents[2] / "data_prep" / "download" / "sources.toml"
+OUTPUTS = {  # of a stage, below W: what a stopped one has left there needs no room again
+    "check": ("checked",),
+    "lmdb": tuple(f"lmdb/{name}_lmdb{end}" for name in ("train", "val") for end in ("", ".unfinished")),
+    "finetune": ("snapshots", "models"),
+    "extract": ("features",),
+    "score": ("ranks",),
+    "representations": ("learnt",),
 }
 MADE = {  # the same of what the demo makes, of 0.02
     "DATABASE": (420, 3_500_000, 11),
@@ -82,12 +92,15 @@ def counted(folder: Path) -> Pictures:
     """The pictures below a folder that is there: 20 of a folder tell the size of all."""
     classes, size, pixels = [], 0.0, 0.0
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))
+        ]
         pictures = [name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
         if not pictures:
             continue
         classes.append(len(pictures))
         some = [Path(parent, name) for name in pictures[:: max(1, len(pictures) // 20)][:20]]
+        some = [path for path in some if path.is_file()] or [Path(os.devnull)]  # no link to nowhere, no pipe
         sizes = [path.stat().st_size for path in some]
         size += sum(sizes) * len(pictures) / len(some)
         of_it = [
@@ -97,10 +110,18 @@ def counted(folder: Path) -> Pictures:
     return Pictures(tuple(classes), int(size), pixels / 1e6 / max(1, sum(classes)), True)
 
 
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
 def pixels_of(path: Path) -> int | None:
     """Width times height of a JPEG or PNG, from its header; None where that doesn't tell."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+    except OSError:
+        return None
     if head.startswith(b"\x89PNG") and len(head) >= 24:
         return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
     at = 2
@@ -120,12 +141,33 @@ def pictures_of(settings: dict[str, str], name: str) -> Pictures:
     if settings["SOURCE"] == "made":
         (count, size, classes), megapixels = MADE.get(name, (0, 0, 1)), 0.02
     elif settings["SOURCE"] == "download":
-        kind = settings["TRAINING_SET"].replace("own", "landmarks")
-        if name != "TRAIN_PICTURES":
-            kind = "paris6k" if folder and folder.name == "paris6k" else "oxford5k"
-        (count, size, classes), megapixels = PUBLISHED[kind], 0.75
+        (count, size, classes), megapixels = PUBLISHED[published_set(settings, name)], 0.75
     uneven = tuple(count * (number + 1) // classes - count * number // classes for number in range(classes))
     return Pictures(uneven, size, megapixels, False)
+
+
+def published_set(settings: dict[str, str], name: str) -> str:
+    """Which set a setting's folder is downloaded from."""
+    if name == "TRAIN_PICTURES":
+        return settings["TRAINING_SET"].replace("own", "landmarks")
+    return "paris6k" if Path(settings[name]).name == "paris6k" else "oxford5k"
+
+
+def downloaded(settings: dict[str, str], name: str) -> float:
+    """Bytes that a download has left at its place: its archives and what is unpacked, whole or begun."""
+    kind, place = published_set(settings, name), Path(settings[name])
+    if place.is_relative_to(settings["W"]):  # made of the set that lies in DATA_DIR
+        place = Path(settings["DATA_DIR"], place.name)
+    table = tomllib.loads(SOURCES.read_text(encoding="utf-8"))
+    thing = table.get(kind) or table.get(f"{kind}-images") or {"files": []}
+    files = [place.with_name(file["name"]) for file in thing["files"]]
+    return sum(on_disk(one.with_name(one.name + end)) for one in (place, *files) for end in ("", ".part"))
+
+
+def on_disk(path: Path) -> float:
+    """Bytes that a file takes on its disk, or a folder's files; 0 where there is none."""
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return sum(one.stat().st_blocks * 512 for one in files)
 
 
 def schedule_of(network: str, max_iter: str) -> tuple[int, int]:
@@ -263,7 +305,7 @@ def needs(settings: dict[str, str], cores: int) -> list[Need]:
                 found.append(
                     Need(
                         "data",
-                        2 * pictures.bytes,
+                        max(0, 2 * pictures.bytes - downloaded(settings, name)),
                         pictures.bytes / DOWNLOAD_RATE,
                         f"{name}: {size_in_words(pictures.bytes)} to download (at 10 MB/s), and unpacked",
                         in_data=True,
@@ -272,7 +314,19 @@ def needs(settings: dict[str, str], cores: int) -> list[Need]:
     if settings["TABLE"] in ("0", "2"):
         found += training_needs(settings, cores)
     found += search_needs(settings, cores)
-    return [need for need in found if not _is_done(Path(settings["W"]), need.stage)]
+    work, stages = Path(settings["W"]), settings.get("STAGES", "").split()
+    return [
+        replace(need, bytes=max(0.0, need.bytes - _left_by(work, need.stage)))
+        for need in found
+        if not _is_done(work, need.stage) and (need.stage in stages or not stages)
+    ]
+
+
+def _left_by(work: Path, stage: str) -> float:
+    if stage == "augment":  # the others there are hard links
+        copies = (work / "augmented").glob("*/aug_*")
+        return sum(copy.stat().st_blocks * 512 for copy in copies)
+    return sum(on_disk(work / one) for one in OUTPUTS.get(stage, ()))
 
 
 def _is_done(work: Path, stage: str) -> bool:

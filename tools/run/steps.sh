@@ -157,17 +157,27 @@ in_place() { # COMMAND...: something of a step's own in the work folder; why it 
 }
 
 identity() { # of the step in kind, outs, ins and command
-    local path word skip=no
+    local path word skip=no machine=" ${MACHINE_OPTIONS[*]} "
+    # how many a GPU takes at once says nothing of a step that is told how many it takes in all
+    [[ " ${command[*]} " != *" --effective-batch "* ]] || machine+="--train-batch "
     {
         for word in "${command[@]}"; do
             if [[ $skip == yes ]]; then skip=no && continue; fi
-            if [[ " ${MACHINE_OPTIONS[*]} " == *" $word "* ]]; then skip=yes && continue; fi
-            word=${word//"$W"/@W}
-            printf '%s\n' "${word//"$DATA_DIR"/@DATA}"
+            if [[ $machine == *" $word "* ]]; then skip=yes && continue; fi
+            called "$(called "$word" "$W" @W)" "$DATA_DIR" @DATA
         done | sed 'N;s/^--engine\n\(keras\|opencv\)$/--engine\nkeras/;P;D'
         for path in "${ins[@]}"; do identity_of "$path" || exit 1; done
     } | sha256sum | cut -d' ' -f1
     [[ ${PIPESTATUS[0]} == 0 ]]
+}
+
+called() { # WORD FOLDER NAME: with the name where the folder is a path, or begins one: --weights has a folder w in it
+    local before="" left=$1
+    while [[ $left == *"$2"* ]]; do
+        before+=${left%%"$2"*} left=${left#*"$2"}
+        if [[ $before =~ (^|[^[:alnum:]_./-])$ && $left =~ ^([^[:alnum:]_.-]|$) ]]; then before+=$3; else before+=$2; fi
+    done
+    printf '%s\n' "$before$left"
 }
 
 own_identity() { # OUT: a text's is its step's, so that what only the machine changes in it stales nothing
@@ -259,4 +269,8 @@ folder_contents() { # PATH: of a large folder each file's end, where pictures an
 
 is_large() { (($(files_of "$1" -printf '%s\n' | awk '{ sum += $1 } END { printf "%.0f", sum }') > WHOLE_BYTES)); }
 
-without_comments() { sed 's/^#.*//; s/[[:space:]]#.*//; s/[[:space:]]*$//; /^$/d' "$1"; }
+# a # in quotes begins none, and one right behind a value does
+without_comments() {
+    local quoted='"([^"\\]|\\.)*"|'"'([^'\\\\]|\\\\.)*'"
+    sed -E "s/^(([^\"'#]|$quoted)*)#.*/\1/; s/[[:space:]]*\$//; /^\$/d" "$1"
+}
