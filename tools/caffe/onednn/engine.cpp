@@ -99,8 +99,8 @@ void RectifyAll(const void* x, void* y, size_t count, float slope) {
   constexpr size_t kBlock = 1 << 14;
 #pragma omp parallel for
   for (size_t at = 0; at < count; at += kBlock) {
-    RectifyRange(static_cast<const Number*>(x) + at, static_cast<Number*>(y) + at, std::min(kBlock, count - at),
-                 slope);
+    RectifyRange(static_cast<const Number*>(x) + at, static_cast<Number*>(y) + at,
+                 std::min(kBlock, count - at), slope);
   }
 }
 

@@ -1,6 +1,6 @@
-// Pooling in the layouts of oneDNN's convolutions: Caffe's own loops with a block of channels in place of one. Our own code
-// rather than oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and its mask, all to
-// the bit.
+// Pooling in the layouts of oneDNN's convolutions: Caffe's own loops with a block of channels in place of one.
+// Our own code rather than oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and its
+// mask, all to the bit.
 #include <algorithm>
 #include <cfloat>
 #include <vector>
@@ -48,20 +48,34 @@ template <int kBlock>
 struct Vectors {
   typedef float Float __attribute__((vector_size(kBlock * sizeof(float))));
   typedef int Int __attribute__((vector_size(kBlock * sizeof(int))));
-  typedef uint32_t Bits __attribute__((vector_size(kBlock * sizeof(uint32_t))));
-  typedef uint16_t Half __attribute__((vector_size(kBlock * sizeof(uint16_t))));
-
-  CAFFE_INLINE static Float Load(const float* from) { return *reinterpret_cast<const Float*>(from); }
-  CAFFE_INLINE static Float Load(const Bf16* from) {
-    return reinterpret_cast<Float>(__builtin_convertvector(*reinterpret_cast<const Half*>(from), Bits) << 16);
-  }
-  CAFFE_INLINE static void Store(Float value, float* to) { *reinterpret_cast<Float*>(to) = value; }
-  CAFFE_INLINE static void Store(Float value, Bf16* to) {
-    const Bits bits = reinterpret_cast<Bits>(value);  // as ToBf16 does it
-    const Bits nearest = value == value ? (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 : Bits{} + 0x7FC0;
-    *reinterpret_cast<Half*>(to) = __builtin_convertvector(nearest, Half);
-  }
 };
+
+template <typename Float>
+CAFFE_INLINE void Load(const float* from, Float* to) {
+  *to = *reinterpret_cast<const Float*>(from);
+}
+
+template <typename Float>
+CAFFE_INLINE void Store(const Float& value, float* to) {
+  *reinterpret_cast<Float*>(to) = value;
+}
+
+typedef Vectors<16>::Float Floats;
+typedef uint32_t Bits __attribute__((vector_size(16 * sizeof(uint32_t))));
+typedef uint16_t Halves __attribute__((vector_size(16 * sizeof(uint16_t))));
+
+CAFFE_INLINE void Load(const Bf16* from, Floats* to) {
+  Halves halves;
+  memcpy(&halves, from, sizeof(halves));
+  *to = reinterpret_cast<Floats>(__builtin_convertvector(halves, Bits) << 16);
+}
+
+CAFFE_INLINE void Store(const Floats& value, Bf16* to) {
+  const Bits bits = reinterpret_cast<Bits>(value);  // as ToBf16 does it
+  const Bits nearest = value == value ? (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 : Bits{} + 0x7FC0;
+  const Halves halves = __builtin_convertvector(nearest, Halves);
+  memcpy(to, &halves, sizeof(halves));
+}
 
 // How a layout lies, in numbers from one place to the next. A pixel is that of one block of channels.
 struct Places {
@@ -72,10 +86,10 @@ struct Places {
 
 // One row of one block of channels: bottom is the block's first pixel, top and mask the row's.
 template <int kBlock, typename Number>
-CAFFE_INLINE void MaxRow(const Window& w, int row, size_t pixel, const Number* bottom, Number* top, int* mask) {
-  typedef Vectors<kBlock> Vector;
-  typedef typename Vector::Float Float;
-  typedef typename Vector::Int Int;
+CAFFE_INLINE void MaxRow(const Window& w, int row, size_t pixel, const Number* bottom, Number* top,
+                         int* mask) {
+  typedef typename Vectors<kBlock>::Float Float;
+  typedef typename Vectors<kBlock>::Int Int;
   const Window::Range rows = w.Rows(row);
   for (int pw = 0; pw < w.pooled_width; ++pw) {
     const Window::Range columns = w.Columns(pw);
@@ -84,47 +98,51 @@ CAFFE_INLINE void MaxRow(const Window& w, int row, size_t pixel, const Number* b
     for (int h = rows.from; h < rows.to; ++h) {
       for (int x = columns.from; x < columns.to; ++x) {
         const int at = h * w.width + x;
-        const Float value = Vector::Load(bottom + at * pixel);
+        Float value;
+        Load(bottom + at * pixel, &value);
         const Int more = value > most;
         most = more ? value : most;
         index = more ? Int{} + at : index;
       }
     }
-    Vector::Store(most, top + pw * pixel);
+    Store(most, top + pw * pixel);
     *reinterpret_cast<Int*>(mask + pw * pixel) = index;
   }
 }
 
 template <int kBlock, typename Number>
 CAFFE_INLINE void AverageRow(const Window& w, int row, size_t pixel, const Number* bottom, Number* top) {
-  typedef Vectors<kBlock> Vector;
-  typedef typename Vector::Float Float;
+  typedef typename Vectors<kBlock>::Float Float;
   const Window::Range rows = w.Rows(row);
   for (int pw = 0; pw < w.pooled_width; ++pw) {
     const Window::Range columns = w.Columns(pw);
     Float sum = Float{};
     for (int h = rows.from; h < rows.to; ++h) {
-      for (int x = columns.from; x < columns.to; ++x) sum += Vector::Load(bottom + (h * w.width + x) * pixel);
+      for (int x = columns.from; x < columns.to; ++x) {
+        Float value;
+        Load(bottom + (h * w.width + x) * pixel, &value);
+        sum += value;
+      }
     }
-    Vector::Store(sum / static_cast<float>(rows.size * columns.size), top + pw * pixel);
+    const Float average = sum / static_cast<float>(rows.size * columns.size);
+    Store(average, top + pw * pixel);
   }
 }
 
 // One block of channels each.
 template <int kBlock>
 CAFFE_INLINE void AverageBack(const Window& w, size_t pixel, const float* top_diff, float* bottom_diff) {
-  typedef Vectors<kBlock> Vector;
-  typedef typename Vector::Float Float;
+  typedef typename Vectors<kBlock>::Float Float;
   for (int ph = 0; ph < w.pooled_height; ++ph) {
     const Window::Range rows = w.Rows(ph);
     for (int pw = 0; pw < w.pooled_width; ++pw) {
       const Window::Range columns = w.Columns(pw);
-      const Float share = Vector::Load(top_diff + (ph * w.pooled_width + pw) * pixel) /
-                          static_cast<float>(rows.size * columns.size);
+      Float share;
+      Load(top_diff + (ph * w.pooled_width + pw) * pixel, &share);
+      share /= static_cast<float>(rows.size * columns.size);
       for (int h = rows.from; h < rows.to; ++h) {
         for (int x = columns.from; x < columns.to; ++x) {
-          float* const at = bottom_diff + (h * w.width + x) * pixel;
-          Vector::Store(Vector::Load(at) + share, at);
+          *reinterpret_cast<Float*>(bottom_diff + (h * w.width + x) * pixel) += share;
         }
       }
     }

@@ -8,7 +8,8 @@ namespace caffe {
 namespace onednn {
 
 // Made again whenever the plain ones' contents have changed, whoever changed them. pycaffe lends out arrays
-// that are written through without a call: while there is one, nothing less than a look at the contents helps.
+// that are written through without a call: while there is one, nothing less than a look at the contents
+// helps.
 class Weights {
  public:
   dnnl::memory In(const Desc& wanted, const Desc& plain, SyncedMemory* memory);

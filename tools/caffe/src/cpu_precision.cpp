@@ -28,7 +28,8 @@ CpuPrecision Decide() {
   if (precision != "bf16") return {false, ""};
   const std::string why_not = WhyNoBf16();
   LOG_IF(INFO, why_not.empty()) << "CPU precision: bf16 in nets of phase TEST, as CAFFE_CPU_PRECISION asks";
-  LOG_IF(WARNING, !why_not.empty()) << "CPU precision: FP32, not bf16 as CAFFE_CPU_PRECISION asks: " << why_not;
+  LOG_IF(WARNING, !why_not.empty()) << "CPU precision: FP32, not bf16 as CAFFE_CPU_PRECISION asks: "
+                                    << why_not;
   return {true, why_not};
 }
 
