@@ -3,6 +3,7 @@
 Caffe reads CAFFE_CPU_PRECISION once, so bf16 computes in a process of its own.
 """
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -69,7 +70,9 @@ def filled(net: caffe.Net, params: dict[str, list[np.ndarray]], x: np.ndarray) -
     return net
 
 
-def forward(text: str, folder: Path, params: dict[str, list[np.ndarray]], x: np.ndarray, engine: str) -> Blobs:
+def forward(
+    text: str, folder: Path, params: dict[str, list[np.ndarray]], x: np.ndarray, engine: str
+) -> Blobs:
     """Every blob of a net with these weights and this input."""
     net = filled(net_of(text, folder, engine), params, x)
     net.forward()
@@ -87,8 +90,8 @@ def absolute(params: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]
 
 
 def assert_within(ours: np.ndarray, own: np.ndarray, sums: np.ndarray, rounds: float = ROUNDED) -> None:
-    """Each number is off by no more than rounding the factors, and then the sum, can make it; `sums` are those of
-    the products' absolute values."""
+    """Each number is off by no more than rounding the factors, and then the sum, can make it; `sums` are those
+    of the products' absolute values."""
     assert ours.shape == own.shape
     worst = np.abs(ours - own) - (1.1 * rounds * sums + 2.0**-9 * np.abs(own) + 1e-6)
     assert worst.max(initial=-1) <= 0
@@ -262,11 +265,11 @@ def _features(text: str, folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @needs_bf16
 def test_weights_are_never_stale(bf16, tmp_path):
-    """Written through an array that is kept, and through one that is gone, loaded, shared, in batches of two sizes."""
+    """Written through an array that is kept, and one that is gone, loaded, shared, in batches of two sizes."""
     seen = bf16(_features, VGG_LIKE, tmp_path)
     for ours, own in seen:
         assert difference(ours, own) < 0.03
-    for (_, before), (_, after) in zip(seen[1:], seen[2:], strict=False):
+    for (_, before), (_, after) in itertools.pairwise(seen[1:]):
         assert before.shape != after.shape or np.array_equal(before, after) or difference(before, after) > 0.1
 
 
@@ -309,7 +312,8 @@ from pathlib import Path
 from tests.test_onednn import VGG_LIKE
 folder = Path(sys.argv[1])
 (folder / "net.prototxt").write_text(VGG_LIKE)
-(folder / "solver.prototxt").write_text(f"net: '{folder}/net.prototxt' base_lr: 0.1 lr_policy: 'fixed' max_iter: 1")
+solver = f"net: '{folder}/net.prototxt' base_lr: 0.1 lr_policy: 'fixed' max_iter: 1"
+(folder / "solver.prototxt").write_text(solver)
 caffe.SGDSolver(str(folder / "solver.prototxt"))
 """
 
@@ -361,5 +365,7 @@ def test_another_setting_is_refused(tmp_path, setting):
 def test_training_is_refused(tmp_path):
     done = run_python(SOLVER, tmp_path, CAFFE_CPU_PRECISION="bf16")
     assert done.returncode != 0
-    assert "CAFFE_CPU_PRECISION=bf16 is for features: training on the CPU is FP32 only, unset it" in done.stderr
+    assert (
+        "CAFFE_CPU_PRECISION=bf16 is for features: training on the CPU is FP32 only, unset it" in done.stderr
+    )
     assert run_python(SOLVER, tmp_path).returncode == 0

@@ -1,4 +1,4 @@
-"""--precision through the programs: what files say, what is refused, and what is told where bf16 can't be had."""
+"""--precision through the programs: what files say, what is refused, what is told where bf16 can't be had."""
 
 import re
 import shutil
@@ -45,7 +45,8 @@ def test_a_file_of_one_precision_is_not_continued_in_the_other(made, tmp_path, c
     assert extract.main(arguments(work, "--precision=bf16")) == 0
     before = (work / "f.h5").read_bytes()
     assert extract.main(arguments(work, "--precision=fp32")) == 1
-    said = f"extract: {work}/f.h5 was made in bf16, which fp32 does not go on with: name another file, or remove that one"
+    said = f"extract: {work}/f.h5 was made in bf16, which fp32 does not go on with: "
+    said += "name another file, or remove that one"
     assert capsys.readouterr().err.splitlines()[-1] == said
     assert (work / "f.h5").read_bytes() == before
     # and one that was stopped half-way, at a picture that can't be read
@@ -73,7 +74,10 @@ def test_where_bf16_can_t_be_had_one_sentence_and_fp32(made, tmp_path, capsys, m
 
 def test_on_a_gpu_it_means_nothing(capsys):
     assert precision.given_precision("bf16", [0], "index") == "fp32"
-    assert capsys.readouterr().err == "index: FP32, not bf16 as asked for: it is for CPUs, and GPUs compute in FP32\n"
+    assert (
+        capsys.readouterr().err
+        == "index: FP32, not bf16 as asked for: it is for CPUs, and GPUs compute in FP32\n"
+    )
 
 
 @pytest.mark.parametrize("setting", ["fp16", "nonsense"])
@@ -82,7 +86,9 @@ def test_a_setting_that_is_none_is_refused_before_work_starts(made, tmp_path, ca
     said = f"CAFFE_CPU_PRECISION is '{setting}', neither fp32 nor bf16"
     assert extract.main(arguments(made, out=tmp_path / "f.h5")) == 1
     assert capsys.readouterr().err == f"extract: {said}\n"
-    assert index.main([str(made / "jpg"), f"--weights={made}/weights.caffemodel", f"--out={tmp_path}/i.h5"]) == 1
+    assert (
+        index.main([str(made / "jpg"), f"--weights={made}/weights.caffemodel", f"--out={tmp_path}/i.h5"]) == 1
+    )
     assert capsys.readouterr().err == f"index: {said}\n"
     assert not list(tmp_path.iterdir())
 
@@ -101,7 +107,8 @@ def test_an_index_keeps_its_precision(small_run: SmallRun, tmp_path, capsys, mon
     assert index.main(command) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
-        f"index: {made_one} was made in bf16, and goes on with --precision bf16 alone: name another file for fp32"
+        f"index: {made_one} was made in bf16, and goes on with --precision bf16 alone: "
+        "name another file for fp32"
     )
     assert index.main([*command, "--precision=bf16"]) == 0
     one = Index(made_one)
@@ -123,11 +130,9 @@ def test_an_index_keeps_its_precision(small_run: SmallRun, tmp_path, capsys, mon
 
 def test_the_page_says_which_is_which(tmp_path):
     class Made:
-        names: list[str] = []
-        folder = tmp_path
-
         def __init__(self, model: str, precision: str) -> None:
             self.model, self.precision = model, precision
+            self.names, self.folder = [], tmp_path
 
     both = [Made("pretrained", "fp32"), Made("finetuned", "bf16")]
     site = Site(both, None, None, None, None)  # type: ignore[arg-type]

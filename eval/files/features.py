@@ -5,8 +5,8 @@ Attributes of the root, text all of them:
     deploy, weights    absolute paths of the prototxt and the caffemodel, where they were then
     prototxt_sha256, weights_sha256    what they held
     preprocessing      JSON: what became of a picture before the network
-    run                JSON: layers, batch, poolings and what else the features follow from; precision, where it
-                       is not FP32
+    run                JSON: layers, batch, poolings and what else the features follow from; precision, where
+                       it is not FP32
     learnt             JSON: of which pictures a layer's codebooks or whitening were learnt
 `/database` and `/queries` each hold `names` (N,), UTF-8, and a matrix (N, D) float32 a layer, row i of name
 i. `/stamps/database` and `/stamps/queries` (N,) uint64 say of which state of its picture a row was made, 0

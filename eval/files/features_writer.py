@@ -79,8 +79,8 @@ class FeaturesFile:
         own = precision_of(self._provenance)
         if there is not None and there[1] != own:
             raise ValueError(
-                f"{there[0]} was made in {there[1]}, which {own} does not go on with: name another file, or remove "
-                "that one"
+                f"{there[0]} was made in {there[1]}, which {own} does not go on with: name another file, or "
+                "remove that one"
             )
 
     def is_complete(self) -> bool:

@@ -110,8 +110,8 @@ class Extractor:
     """
 
     def __init__(self, network: Network, gpu: int | None) -> None:
-        """Raises ValueError where the caffemodel is none, or lacks a layer that the wanted ones need, and where
-        this machine can't compute in the network's precision."""
+        """Raises ValueError where the caffemodel is none, or lacks a layer that the wanted ones need, and
+        where this machine can't compute in the network's precision."""
         refuse_pointer(Path(network.weights))
         net = read_net(Path(network.deploy))  # says what to do where pycaffe isn't in reach
         if why_not := set_for_caffe(network.precision):

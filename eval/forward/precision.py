@@ -22,7 +22,7 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
 
 
 def asked_precision(option: str | None) -> str:
-    """What a program's --precision says, or else the environment. Raises ValueError for another word there."""
+    """What a program's --precision says, or else the environment. Raises ValueError for nonsense there."""
     precision = option or os.environ.get(SETTING) or PRECISIONS[0]
     if precision not in PRECISIONS:
         raise ValueError(f"{SETTING} is {precision!r}, neither fp32 nor bf16")

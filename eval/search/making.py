@@ -166,8 +166,8 @@ def _check_same(making: Making, maker: dict[str, str], old: Contents) -> None:
     there = precision_of(old.attributes)
     if there != making.network.precision:
         raise ValueError(
-            f"{making.out} was made in {there}, and goes on with --precision {there} alone: name another file for "
-            f"{making.network.precision}"
+            f"{making.out} was made in {there}, and goes on with --precision {there} alone: name another file "
+            f"for {making.network.precision}"
         )
     for name, what in MAKER.items():
         if old.attributes.get(name) != maker[name]:
