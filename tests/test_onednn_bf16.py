@@ -90,8 +90,8 @@ def absolute(params: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]
 
 
 def assert_within(ours: np.ndarray, own: np.ndarray, sums: np.ndarray, rounds: float = ROUNDED) -> None:
-    """Each number is off by no more than rounding the factors, and then the sum, can make it; `sums` are those
-    of the products' absolute values."""
+    """Each number is off by no more than rounding the factors, and then the sum, can make it; `sums` are
+    those of the products' absolute values."""
     assert ours.shape == own.shape
     worst = np.abs(ours - own) - (1.1 * rounds * sums + 2.0**-9 * np.abs(own) + 1e-6)
     assert worst.max(initial=-1) <= 0
@@ -265,7 +265,7 @@ def _features(text: str, folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @needs_bf16
 def test_weights_are_never_stale(bf16, tmp_path):
-    """Written through an array that is kept, and one that is gone, loaded, shared, in batches of two sizes."""
+    """Written by an array that is kept, and one that is gone, loaded, shared, in batches of two sizes."""
     seen = bf16(_features, VGG_LIKE, tmp_path)
     for ours, own in seen:
         assert difference(ours, own) < 0.03

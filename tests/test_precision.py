@@ -107,7 +107,7 @@ def test_an_index_keeps_its_precision(small_run: SmallRun, tmp_path, capsys, mon
     assert index.main(command) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
-        f"index: {made_one} was made in bf16, and goes on with --precision bf16 alone: "
+        f"index: {made_one} was made in bf16 and goes on with --precision bf16 alone: "
         "name another file for fp32"
     )
     assert index.main([*command, "--precision=bf16"]) == 0

@@ -166,7 +166,7 @@ def _check_same(making: Making, maker: dict[str, str], old: Contents) -> None:
     there = precision_of(old.attributes)
     if there != making.network.precision:
         raise ValueError(
-            f"{making.out} was made in {there}, and goes on with --precision {there} alone: name another file "
+            f"{making.out} was made in {there} and goes on with --precision {there} alone: name another file "
             f"for {making.network.precision}"
         )
     for name, what in MAKER.items():
