@@ -21,8 +21,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-
-from tests.test_onednn import (
+from test_onednn import (
     ROOT,
     VGG_LIKE,
     both,

@@ -7,16 +7,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from small_run import SmallRun
+from test_extract import arguments, contents, made  # noqa: F401 # a fixture
+from test_onednn import difference
+from test_onednn_bf16 import needs_bf16
 
 from eval import extract, index
 from eval.files.features import precision_of
 from eval.forward import precision
 from eval.search.index import Index
 from eval.search.site import Site
-from tests.small_run import SmallRun
-from tests.test_extract import arguments, contents, made  # noqa: F401 # a fixture
-from tests.test_onednn import difference
-from tests.test_onednn_bf16 import needs_bf16
+
+pytest_plugins = ("small_run",)
 
 
 def said_precision(path: Path) -> str:
@@ -96,10 +98,8 @@ def test_a_setting_that_is_none_is_refused_before_work_starts(made, tmp_path, ca
 @needs_bf16
 def test_an_index_keeps_its_precision(small_run: SmallRun, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("CAFFE_CPU_PRECISION", raising=False)
-    folder = shutil.copytree(small_run.work / "data/retrieval/jpg", tmp_path / "photographs")
-    for extra in sorted(folder.iterdir())[6:]:
-        extra.unlink()
-    weights = f"--weights={small_run.work}/data/pretrained.caffemodel"
+    folder = shutil.copytree(small_run.images, tmp_path / "photographs")
+    weights = f"--weights={small_run.work}/data/pre.caffemodel"
     command = [str(folder), "--network=demo", weights, "--jobs=1"]
     assert index.main([*command, "--precision=bf16"]) == 0
     made_one = tmp_path / "photographs.h5"
