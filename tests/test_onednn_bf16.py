@@ -36,8 +36,8 @@ from test_onednn import (
 )
 
 FLAGS = Path("/proc/cpuinfo").read_text()
-ROUNDED = 2.0**-8
-"""Half a unit in the last place of bf16, relative, is 2^-9: once for each factor."""
+ROUNDING = 2.0**-8
+"""What rounding to bf16's 8 significant bits changes at most, relative."""
 needs_bf16 = pytest.mark.skipif(
     "avx512_bf16" not in FLAGS and "amx_bf16" not in FLAGS, reason="this CPU has no bf16"
 )
@@ -88,11 +88,11 @@ def absolute(params: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]
     return {name: [np.abs(values) for values in blobs] for name, blobs in params.items()}
 
 
-def assert_within(ours: np.ndarray, own: np.ndarray, sums: np.ndarray, rounds: float = ROUNDED) -> None:
+def assert_within(ours: np.ndarray, own: np.ndarray, sums: np.ndarray, rounds: float = 2 * ROUNDING) -> None:
     """Each number is off by no more than rounding the factors, and then the sum, can make it; `sums` are
     those of the products' absolute values."""
     assert ours.shape == own.shape
-    worst = np.abs(ours - own) - (1.1 * rounds * sums + 2.0**-9 * np.abs(own) + 1e-6)
+    worst = np.abs(ours - own) - (1.1 * rounds * sums + ROUNDING * np.abs(own) + 1e-6)
     assert worst.max(initial=-1) <= 0
 
 
@@ -134,7 +134,7 @@ def test_a_chain_is_caffes_but_for_rounding(bf16, tmp_path, text, seed):
     params, x = drawn_values(text, tmp_path, seed)
     own = forward(text, tmp_path, params, x, "CAFFE")
     for name, blob in bf16(forward, text, tmp_path, params, x, "").items():
-        assert difference(blob, own[name]) < 0.03, name
+        assert difference(blob, own[name]) < 0.06, name
 
 
 @st.composite
