@@ -94,7 +94,7 @@ if stage extract "Sections 1 and 6, features of $LAYERS"; then
         weights=$(weights_of $model)
         step makes "$FEATURES/$model.h5" from "$DEPLOY" "$weights" "$MEAN" "$DATABASE" "$GROUND_TRUTH" by \
             python -m eval.extract --deploy "$DEPLOY" --weights "$weights" --model "$model" --mean "$MEAN" \
-            --images "$DATABASE" --gt "$GROUND_TRUTH" --layers $LAYERS --gpu "$GPUS" \
+            --images "$DATABASE" --gt "$GROUND_TRUTH" --layers $LAYERS --gpu "$GPUS" $(in_precision) \
             --out "$FEATURES/$model.h5"
     done
 fi

@@ -16,16 +16,23 @@ from pathlib import Path
 import numpy as np
 
 from bench.measure import Row, compare, finish, options, peak_mib, run_bench, seconds
+from eval.forward.precision import why_no_bf16
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "prototxt/vgg16/deploy.prototxt"
-PEERS = {"onednn": "Caffe, oneDNN", "torch": "PyTorch, channels last", "caffe": "Caffe's own code"}
+PEERS = {
+    "onednn": "Caffe, oneDNN",
+    "bf16": "Caffe, oneDNN in bf16",
+    "torch": "PyTorch, channels last",
+    "caffe": "Caffe's own code",
+}
 CASES = {
     "fc7": "forward to fc7, 224x224, batch 8",
     "pool5": "forward to pool5, 768x1024, batch 1",
     "training": "forward and backward, 224x224, batch 8",
 }
 GOALS = {"fc7": "<= 0.65", "pool5": "<= 0.7", "training": "<= 0.8"}
+BF16_GOALS = {"fc7": "", "pool5": "<= 0.5"}
 CONVOLUTIONS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
@@ -120,7 +127,8 @@ def serve(peer: str, case: str, threads: int) -> None:
 def start(peer: str, case: str, threads: int) -> subprocess.Popen[str]:
     """A peer's process, set up and waiting."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-    environment |= {"CAFFE_CPU_ENGINE": peer, "GLOG_minloglevel": "2"}
+    environment |= {"CAFFE_CPU_ENGINE": "caffe" if peer == "caffe" else "onednn", "GLOG_minloglevel": "2"}
+    environment |= {"CAFFE_CPU_PRECISION": "bf16" if peer == "bf16" else "fp32"}
     command = [sys.executable, "-m", "bench.caffe_cpu", "--serve", peer, "--cases", case]
     process = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -139,29 +147,39 @@ def _answer(process: subprocess.Popen[str], question: str = "") -> str:
 
 
 def measure(case: str, runs: int, threads: int) -> list[Row]:
-    """The rows of one case: every peer in turn, `runs` passes each."""
-    processes = {peer: start(peer, case, threads) for peer in PEERS}
-    milliseconds: dict[str, list[float]] = {peer: [] for peer in PEERS}
+    """The rows of one case: every peer in turn, `runs` passes each. bf16 only where it is to be had."""
+    bf16 = case in BF16_GOALS and not why_no_bf16()
+    peers = [peer for peer in PEERS if peer != "bf16" or bf16]
+    processes = {peer: start(peer, case, threads) for peer in peers}
+    milliseconds: dict[str, list[float]] = {peer: [] for peer in peers}
     for run in range(runs):
-        for peer in PEERS if run % 2 == 0 else reversed(PEERS):
+        for peer in peers if run % 2 == 0 else reversed(peers):
             passed = float(_answer(processes[peer], "go\n"))
             milliseconds[peer].append(1000 * passed / input_shape(case)[0])
     memory = {peer: float(process.communicate()[0]) for peer, process in processes.items()}
     what = f"VGG16 {CASES[case]}, {threads} threads"
     ours, own = PEERS["onednn"], PEERS["caffe"]
-    return [
+    rows = [
         compare(what, ours, PEERS[peer], "ms an image", milliseconds["onednn"], milliseconds[peer], goal=goal)
         for peer, goal in (("torch", GOALS[case]), ("caffe", ""))
     ] + [
         compare(f"{what}, peak memory", ours, own, "MiB", [memory["onednn"]], [memory["caffe"]], goal="<= 1")
     ]
+    if bf16:
+        half = PEERS["bf16"]
+        times = milliseconds["bf16"], milliseconds["onednn"]
+        rows.append(compare(what, half, ours, "ms an image", *times, goal=BF16_GOALS[case]))
+        bytes_held = [memory["bf16"]], [memory["onednn"]]
+        rows.append(compare(f"{what}, peak memory", half, ours, "MiB", *bytes_held, goal="<= 1"))
+    return rows
 
 
 def main() -> int:
     """Measure the cases one after another."""
     parser = options(
         "caffe_cpu",
-        "VGG16 in float32 on the CPU: Caffe with the oneDNN engine beside PyTorch and Caffe's own code.",
+        "VGG16 on the CPU: Caffe with the oneDNN engine beside PyTorch and Caffe's own code, in float32; and "
+        "in bf16 beside itself.",
         "--cases fc7 --runs 9",
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))

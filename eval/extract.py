@@ -25,10 +25,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eval.files.features import noted
 from eval.files.features_writer import FeaturesFile
 from eval.files.ground_truth import Query, read_queries, searched_pictures
 from eval.forward.network import Network, check_any_size, check_layers, input_size
 from eval.forward.photographs import Picture, drawn, list_pictures, query_pictures
+from eval.forward.precision import add_precision_option, asked_precision, given_precision
 from eval.forward.workers import (
     ENGINE,
     Batch,
@@ -101,6 +103,8 @@ class Settings:
     jobs: int | None
     gpu: Sequence[int] | None
     scheduler: str | None
+    precision: str | None
+    """fp32 or bf16; None: what the environment says"""
 
 
 def learnt_files(settings: Settings) -> dict[Path, Learnt]:
@@ -146,6 +150,7 @@ def asked(settings: Settings, learnt: dict[Path, Learnt]) -> tuple[Network, dict
         maps=str(settings.keep_maps) if settings.keep_maps else None,
         window_step=settings.windows,
         mop=str(settings.mop) if settings.mop else None,
+        precision=_precision(settings),
     )
     pictures = list_pictures(settings.images)
     names = searched_pictures(settings.gt, pictures) if settings.gt else pictures
@@ -157,6 +162,12 @@ def asked(settings: Settings, learnt: dict[Path, Learnt]) -> tuple[Network, dict
             queries = [as_width_and_height(query) for query in queries]
         groups["queries"] = query_pictures(queries, pictures, settings.images, settings.queries == "whole")
     return network, groups
+
+
+def _precision(settings: Settings) -> str:
+    wanted = asked_precision(settings.precision)
+    # a cluster's workers refuse what they can't; this machine need not be able to
+    return wanted if settings.scheduler else given_precision(wanted, settings.gpu or (), "extract")
 
 
 def as_width_and_height(query: Query) -> Query:
@@ -188,6 +199,7 @@ def provenance(settings: Settings, network: Network, learnt: dict[Path, Learnt])
         "window_step": network.window_step,
         "sample": [settings.sample, settings.seed] if settings.sample else None,
         "learnt": {str(path): sha256_of(path) for path in learnt},
+        **noted(network.precision),
     }
     return {
         "model": settings.model or settings.weights.stem,
@@ -218,6 +230,7 @@ def extract(settings: Settings) -> str:
     count = " and ".join(f"{len(rows)} of {group}" for group, rows in groups.items())
     places = {"deploy": str(settings.deploy.resolve()), "weights": str(settings.weights.resolve())}
     features = FeaturesFile(settings.out, provenance(settings, network, learnt), places, groups)
+    features.refuse_other_precision()
     if features.is_complete():
         return f"{settings.out} is there already, made from the same inputs: {count}"
     settings.out.parent.mkdir(parents=True, exist_ok=True)
@@ -298,6 +311,7 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         help="processes (default: one a core, as memory goes)",
     )
     add("--gpu", type=gpu_list, metavar="0,1", help="GPUs, a process each (default: the CPU)")
+    add_precision_option(parser)
     add_scheduler_option(parser)
     given = vars(parser.parse_args(argv))
     given["layers"] = list(dict.fromkeys(given["layers"]))

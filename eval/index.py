@@ -7,10 +7,11 @@ gone; stopped, it goes on where it was. What can't be read is left out and named
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from eval.forward.precision import add_precision_option, asked_precision, given_precision
 from eval.forward.workers import default_jobs
 from eval.search.index_file import read_contents
 from eval.search.making import Making, Outcome, take_in
@@ -31,12 +32,15 @@ class Settings:
     weights: Path | None
     jobs: int | None
     gpus: Sequence[int]
+    precision: str | None
+    """fp32 or bf16; None: what the environment says"""
 
 
 def index(settings: Settings) -> None:
     """Bring the index up to date and say what was done. Raises ValueError, OSError or StopError."""
     if not settings.folder.is_dir():
         raise ValueError(f"there is no folder {settings.folder}")
+    precision = given_precision(asked_precision(settings.precision), settings.gpus, "index")
     print(f"index: looking through {settings.folder}", flush=True)
     weights = settings.weights or _weights_of(settings.out)
     recipe = RECIPES[settings.network]
@@ -51,7 +55,7 @@ def index(settings: Settings) -> None:
             )
             return
         raise ValueError(f"there are no weights {weights}")
-    network = recipe.network(weights)
+    network = replace(recipe.network(weights), precision=precision)
     jobs = settings.jobs or default_jobs(weights, recipe.max_side**2)
     with StopError.on_signals():
         outcome = take_in(Making(settings.folder, settings.out, network, weights.stem, jobs, settings.gpus))
@@ -93,6 +97,7 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
     add("--weights", type=Path, metavar="FILE", help="its caffemodel (default: what FILE was made with)")
     add("--jobs", type=positive_int, metavar="N", help="processes (default: one a core, as memory goes)")
     add("--gpu", type=gpu_list, default=(), metavar="0,1", help="GPUs, a process each (default: the CPU)")
+    add_precision_option(parser)
     options = parser.parse_args(argv)
     folder = options.folder.absolute()
     return Settings(
@@ -102,6 +107,7 @@ def parse_options(argv: Sequence[str] | None) -> Settings:
         weights=options.weights,
         jobs=options.jobs,
         gpus=options.gpu,
+        precision=options.precision,
     )
 
 

@@ -489,6 +489,18 @@ def test_weights_that_lack_a_layer_are_an_error(folder: Path, pretrained: Path) 
     assert not (folder / "out.caffemodel").exists()
 
 
+@pytest.mark.parametrize("setting", ["bf16", "fp16"])
+def test_training_in_another_precision_is_refused(
+    folder: Path, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(folder)
+    monkeypatch.setenv("CAFFE_CPU_PRECISION", setting)
+    done = finetune(folder)
+    assert done.returncode == 1
+    sentence = f"CAFFE_CPU_PRECISION is {setting}, and training on the CPU is in fp32 alone: unset it"
+    assert done.stderr == f"finetune: {sentence}\n"
+
+
 @pytest.mark.parametrize(
     ("options", "status", "sentence"),
     [

@@ -187,6 +187,21 @@ def test_a_nonsensical_number_of_threads_is_one_sentence(value: str) -> None:
     assert run_all("--dry-run", OMP_NUM_THREADS="2,1").returncode == 0
 
 
+def test_bf16_is_for_the_features_alone(tmp_path: Path) -> None:
+    """What extracts computes in the profile's precision, nothing else hears of it; the environment's would
+    reach the training."""
+    done = run_all("--dry-run", CAFFE_CPU_PRECISION="bf16")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "CAFFE_CPU_PRECISION=bf16 would hold for the training too" in done.stderr
+    plain = run_all("--dry-run", "--table", "3").stdout
+    profile = tmp_path / "mine"
+    profile.write_text((ROOT / "profiles" / "demo").read_text() + "CPU_PRECISION=bf16\n")
+    planned = run_all("--profile", str(profile), "--work", "work/demo", "--dry-run", "--table", "3").stdout
+    assert "--precision" not in plain
+    extractions = planned.count("python -m eval.extract ")
+    assert extractions > 5 and planned.count(" --precision bf16") == extractions
+
+
 def test_a_profile_is_settings_not_a_script(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text('TRAIN_PICTURES="$(touch made) `touch made`"\n')
     run_all("--profile", "mine", "--dry-run", cwd=tmp_path)

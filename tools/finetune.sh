@@ -58,6 +58,8 @@ done
 gpus=$(wc -w <<<"${gpu//,/ }")
 silence=${silence:-$((gpus ? 3600 : 0))}
 [[ $silence =~ ^[0-9]{1,9}$ ]] || misused "--silence takes a number of seconds, or 0 to wait for ever, not $silence"
+[[ ${CAFFE_CPU_PRECISION:-fp32} == fp32 ]] || ((gpus)) ||
+    die "CAFFE_CPU_PRECISION is $CAFFE_CPU_PRECISION, and training on the CPU is in fp32 alone: unset it"
 # GPUs of one process wait for each other's launches in turn: one group of launches keeps them from doing so for ever
 ((gpus < 2)) || export NCCL_LAUNCH_MODE=${NCCL_LAUNCH_MODE:-GROUP}
 

@@ -5,7 +5,8 @@ Attributes of the root, text all of them:
     deploy, weights    absolute paths of the prototxt and the caffemodel, where they were then
     prototxt_sha256, weights_sha256    what they held
     preprocessing      JSON: what became of a picture before the network
-    run                JSON: layers, batch, poolings and what else the features follow from
+    run                JSON: layers, batch, poolings and what else the features follow from; precision, where
+                       it is not FP32
     learnt             JSON: of which pictures a layer's codebooks or whitening were learnt
 `/database` and `/queries` each hold `names` (N,), UTF-8, and a matrix (N, D) float32 a layer, row i of name
 i. `/stamps/database` and `/stamps/queries` (N,) uint64 say of which state of its picture a row was made, 0
@@ -13,7 +14,7 @@ where it wasn't: such a file is incomplete. Files of others need no more than th
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -74,6 +75,20 @@ def json_attribute(features: h5py.File, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{features.filename} has an attribute {name} that is no JSON of eval.extract's")
     return value
+
+
+def noted(precision: str) -> dict[str, str]:
+    """What `run` says of the precision: of FP32, as all files were before there was another, nothing."""
+    return {} if precision == "fp32" else {"precision": precision}
+
+
+def precision_of(attributes: Mapping[str, Any]) -> str:
+    """The precision that a file with these attributes was computed in."""
+    try:
+        run = json.loads(attributes["run"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        run = None
+    return str(run.get("precision", "fp32")) if isinstance(run, dict) else "fp32"
 
 
 def names_of(features: h5py.File, group: str) -> list[str]:

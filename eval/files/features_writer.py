@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from eval.files.features import STAMPS, open_features
+from eval.files.features import STAMPS, open_features, precision_of
 from eval.forward.photographs import Picture
 from tools.program import to_disk
 
@@ -68,6 +68,20 @@ class FeaturesFile:
         self._descriptor = -1
         self._unlisted: list[str] = []
         self._synced = time.monotonic()
+
+    def refuse_other_precision(self) -> None:
+        """Raise ValueError where what is there, finished or not, was computed in another precision."""
+        there = None
+        with suppress(OSError, ValueError), open_features(self._path) as file:
+            there = self._path, precision_of(file.attrs)
+        with suppress(OSError, StopIteration, AttributeError):
+            there = self._part, next(_valid_lines(self._list)).get("precision", "fp32")
+        own = precision_of(self._provenance)
+        if there is not None and there[1] != own:
+            raise ValueError(
+                f"{there[0]} was made in {there[1]}, which {own} does not go on with: name another file, or "
+                "remove that one"
+            )
 
     def is_complete(self) -> bool:
         """Whether the finished file is there, from the very same inputs."""
@@ -203,7 +217,12 @@ class FeaturesFile:
             self._open()
             os.posix_fallocate(self._descriptor, 0, os.fstat(self._descriptor).st_size)
             os.fsync(self._descriptor)
-            about = {"run": self._identity(), "extents": self._extents, "structure": self._structure()}
+            about = {
+                "run": self._identity(),
+                "precision": precision_of(self._provenance),
+                "extents": self._extents,
+                "structure": self._structure(),
+            }
             with self._list.open("w", encoding="utf-8") as file:
                 file.write(_line(about))
                 file.flush()

@@ -15,6 +15,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from eval.forward.photographs import Part, Picture, read_part
+from eval.forward.precision import set_for_caffe
 from eval.represent import mop
 from eval.represent.pooling import POOLINGS, MapTooSmallError, rmac
 from eval.represent.region_whitening import RegionWhitening
@@ -58,6 +59,8 @@ class Network:
     interpolation: str = "bilinear"
     """A key of INTERPOLATIONS: bilinear is the article's; area averages what a pixel of the result covers, as
     a phone's picture of 12 million pixels needs."""
+    precision: str = "fp32"
+    """What a CPU computes in, fp32 or bf16; a GPU's is FP32."""
 
 
 def scaled_size(part: Part, max_side: int, min_side: int) -> tuple[int, int]:
@@ -107,9 +110,12 @@ class Extractor:
     """
 
     def __init__(self, network: Network, gpu: int | None) -> None:
-        """Raises ValueError where the caffemodel is none, or lacks a layer that the wanted ones need."""
+        """Raises ValueError where the caffemodel is none, or lacks a layer that the wanted ones need, and
+        where this machine can't compute in the network's precision."""
         refuse_pointer(Path(network.weights))
         net = read_net(Path(network.deploy))  # says what to do where pycaffe isn't in reach
+        if why_not := set_for_caffe(network.precision):
+            raise ValueError(f"features in {network.precision} can't be computed here: {why_not}")
         import caffe
 
         if gpu is None:

@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.files.features import layers_of, names_of, open_features, read_vectors
+from eval.files.features import layers_of, names_of, open_features, precision_of, read_vectors
 from eval.forward.kept_process import KeptProcess
 from eval.forward.network import Network
 from eval.forward.photographs import Picture
+from eval.forward.precision import why_no_bf16
 from eval.forward.workers import Batch, Rows
 from eval.rank.recipe import Floats, Whitening, describe, l2_normalise
 from eval.search.index_file import read_contents
@@ -95,6 +96,7 @@ class Index:
         if of_photographs:
             self._read_album()
         self.model = self._attributes.get("model", path.stem)
+        self.precision = precision_of(self._attributes)
         self._given = {"deploy": deploy, "weights": weights}
         self._lock = threading.RLock()
         self._vectors: dict[tuple[str, str], tuple[list[str], NDArray[np.float32]]] = {}
@@ -155,6 +157,7 @@ class Index:
             min_side=resize["min_side"] if free else 1,
             poolings=tuple(run.get("poolings", ())),
             interpolation=preprocessing["interpolation"].removeprefix("OpenCV "),
+            precision=self.precision,
         )
 
     @cached_property
@@ -172,6 +175,8 @@ class Index:
             self._described()
         except (KeyError, TypeError, ValueError, AttributeError):
             return "it doesn't say how pictures went into its network"
+        if self.precision == "bf16" and (why_not := why_no_bf16()):
+            return f"it was made in bf16, and {why_not}"
         return None
 
     def _place(self, what: str) -> Path | None:

@@ -20,7 +20,7 @@ import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
 
-from eval.files.features import open_features
+from eval.files.features import noted, open_features, precision_of
 from eval.forward.network import Network
 from eval.forward.workers import Batch, LostProcessError, Rows, ahead_of, compute, computed, workers
 from eval.search.album import Album, LeftOut, look_through
@@ -72,7 +72,12 @@ def attributes(network: Network, model: str) -> dict[str, str]:
         "channels": "BGR",
         "mean": [*network.mean],
     }
-    run = {"layers": network.layers, "batch": network.batch, "poolings": network.poolings}
+    run = {
+        "layers": network.layers,
+        "batch": network.batch,
+        "poolings": network.poolings,
+        **noted(network.precision),
+    }
     return {
         "model": model,
         "deploy": str(Path(network.deploy).resolve()),
@@ -158,6 +163,12 @@ def _check_place(out: Path) -> None:
 def _check_same(making: Making, maker: dict[str, str], old: Contents) -> None:
     if old.folder != making.folder:
         raise ValueError(f"{making.out} is an index of {old.folder}: name another file for {making.folder}")
+    there = precision_of(old.attributes)
+    if there != making.network.precision:
+        raise ValueError(
+            f"{making.out} was made in {there} and goes on with --precision {there} alone: name another file "
+            f"for {making.network.precision}"
+        )
     for name, what in MAKER.items():
         if old.attributes.get(name) != maker[name]:
             raise ValueError(

@@ -56,6 +56,14 @@ class Site:
         """Why uploads and boxes can't be searched, of the first index where that is so."""
         return next((why for index in self.indexes.values() if (why := index.why_no_network)), None)
 
+    @property
+    def precision(self) -> str:
+        """In what the features were computed, as a sentence."""
+        each = {model: index.precision.replace("fp", "FP") for model, index in self.indexes.items()}
+        if len(set(each.values())) == 1:
+            return f"Features computed in {next(iter(each.values()))}."
+        return f"Features computed in {', '.join(f'{one} ({model})' for model, one in each.items())}."
+
     def file_of(self, name: str) -> Path | None:
         """The file of a picture in an index; None for other names."""
         # addresses lose the dot of ./NAME, as a name that begins with a blank is written

@@ -29,6 +29,9 @@ check_environment() { # every program would say so, and go on with all cores
     for name in OMP_NUM_THREADS OPENBLAS_NUM_THREADS; do
         [[ ${!name:-1} =~ ^[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*$ ]] || problem "$name must be a number of threads, not ${!name}"
     done
+    [[ ${CAFFE_CPU_PRECISION:-fp32} == fp32 ]] ||
+        problem "CAFFE_CPU_PRECISION=$CAFFE_CPU_PRECISION would hold for the training too: a profile's CPU_PRECISION" \
+            "(fp32 or bf16) is for the features alone"
 }
 
 check_layers() {

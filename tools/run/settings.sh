@@ -41,6 +41,7 @@ setting SILENCE          ""           count?    # seconds without a line after w
 setting KEEP_SNAPSHOTS   3            number    # the newest so many; VGG16's take 1.1 GB each
 
 # Section 1 and 6, features and scores
+setting CPU_PRECISION    fp32         "fp32|bf16" # of features computed by a CPU: bf16 is faster, and not the article's
 setting FC_DIM           128          number    # dimension that stands beside the article's 128 of fc6's and fc7's 4096
 setting LAYERS           ""           words     # empty: the network's own
 setting AS_PUBLISHED     no           "yes|no"  # beside the tables, what the author's code does and his text doesn't say

@@ -57,6 +57,8 @@ if_set() { [[ -z $2 ]] || echo "$1 $2"; } # OPTION VALUE: both, where there is a
 
 if_yes() { [[ $2 != yes ]] || echo "$1"; } # OPTION yes|no
 
+in_precision() { [[ $CPU_PRECISION == fp32 ]] || echo "--precision $CPU_PRECISION"; } # eval.extract's option
+
 # other_trainings: recipes of networks that the tables don't show
 other_trainings() {
     [[ -z $FROM_SCRATCH ]] || echo from_scratch

@@ -18,14 +18,14 @@ using Tag = dnnl::memory::format_tag;
 
 constexpr size_t kWinogradBytes = 60000000;
 
-Desc Layouts(const Dims& dims, Tag tag) { return Desc(dims, dnnl::memory::data_type::f32, tag); }
+Desc Layouts(const Dims& dims, Tag tag, Type type = Type::f32) { return Desc(dims, type, tag); }
 
-// A blocked layout for so many images in place of its own.
+// A blocked layout of floats for so many images in place of its own.
 Desc Images(const Desc& desc, int images) {
   Dims dims = desc.dims();
   if (dims[0] == images) return desc;
   dims[0] = images;
-  return Layouts(dims, BlockTag());
+  return Layouts(dims, BlockTag(Type::f32));
 }
 
 // Winograd's 4x3 computes a 3x3 convolution with a quarter of the multiplications. oneDNN has it for AVX-512;
@@ -42,26 +42,6 @@ bool TransformPays(const Geometry& g) { return g.images * g.out_height * g.out_w
 
 }  // namespace
 
-dnnl::memory Weights::In(const Desc& wanted, const Desc& plain, const float* data) {
-  if (wanted == plain) return At(plain, data);
-  const uint64_t fingerprint = Fingerprint(data, plain.get_size() / sizeof(float));
-  const bool fresh = desc_ == wanted && fingerprint_ == fingerprint;
-  const dnnl::memory kept = At(wanted, buffer_.Reserve(wanted.get_size()));
-  if (!fresh) {
-    Reorder(At(plain, data), kept);
-    desc_ = wanted;
-    fingerprint_ = fingerprint;
-  }
-  return kept;
-}
-
-dnnl::memory Weights::Once(const Desc& wanted, const Desc& plain, const float* data) {
-  if (wanted == plain) return At(plain, data);
-  const dnnl::memory copy = At(wanted, Scratch(kWeights, wanted.get_size()));
-  Reorder(At(plain, data), copy);
-  return copy;
-}
-
 Desc Convolution::PlainWeights() const {
   const Geometry& g = geometry_;
   if (g.group == 1) return Plain(Dims{g.out_channels, g.in_channels, g.kernel_height, g.kernel_width});
@@ -69,15 +49,15 @@ Desc Convolution::PlainWeights() const {
       Dims{g.group, g.out_channels / g.group, g.in_channels / g.group, g.kernel_height, g.kernel_width});
 }
 
-std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algorithm algorithm, bool blocked,
-                                                    int images) const {
+std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, Type type, bool relu, algorithm algorithm,
+                                                    bool blocked, int images) const {
   const Geometry& g = geometry_;
   // a few channels, as of a picture, are read as they are: the library knows the best layout for them
-  const Tag in_tag = blocked && g.in_channels >= 8 ? BlockTag() : Tag::any;
-  const Desc bottom = Layouts({images, g.in_channels, g.in_height, g.in_width}, in_tag);
-  const Desc top =
-      Layouts({images, g.out_channels, g.out_height, g.out_width}, blocked ? BlockTag() : Tag::any);
-  const Desc weights = Layouts(PlainWeights().dims(), Tag::any);
+  const Tag in_tag = blocked && g.in_channels >= 8 ? BlockTag(type) : Tag::any;
+  const Tag out_tag = blocked ? BlockTag(type) : Tag::any;
+  const Desc bottom = Layouts({images, g.in_channels, g.in_height, g.in_width}, in_tag, type);
+  const Desc top = Layouts({images, g.out_channels, g.out_height, g.out_width}, out_tag, type);
+  const Desc weights = Layouts(PlainWeights().dims(), Tag::any, type);
   const Desc bias = g.bias ? Layouts({g.out_channels}, Tag::x) : Desc();
   const Dims strides = {g.stride_height, g.stride_width}, pads = {g.pad_height, g.pad_width};
   const Dims dilations = {g.dilation_height - 1, g.dilation_width - 1};
@@ -139,7 +119,9 @@ std::unique_ptr<Convolution::Step> Convolution::Try(Kind kind, bool relu, algori
 // im2col would, and no less time. A small image alone may have Winograd's 2x3: as fast where there are many
 // channels, with half the memory for weights that are kept.
 std::unique_ptr<Convolution::Step> Convolution::TryWinograd(Kind kind, bool relu) const {
-  const auto of = [&](int images) { return Try(kind, relu, algorithm::convolution_winograd, true, images); };
+  const auto of = [&](int images) {
+    return Try(kind, Type::f32, relu, algorithm::convolution_winograd, true, images);
+  };
   if (kind != kForward) return of(geometry_.images);
   std::unique_ptr<Step> step = of(geometry_.images);
   if (step && !training_ && 2 * step->weights.get_size() > kWinogradBytes) {
@@ -154,13 +136,22 @@ std::unique_ptr<Convolution::Step> Convolution::TryWinograd(Kind kind, bool relu
   return step;
 }
 
+std::unique_ptr<Convolution::Step> Convolution::TryDirect(Kind kind, Type type, bool relu) const {
+  std::unique_ptr<Step> step;
+  for (const bool blocked : {true, false}) {
+    if (!step) step = Try(kind, type, relu, algorithm::convolution_direct, blocked, geometry_.images);
+  }
+  return step;
+}
+
 std::unique_ptr<Convolution::Step> Convolution::Make(Kind kind, bool relu) const {
   std::unique_ptr<Step> step;
-  const int images = geometry_.images;
+  if (kind == kForward && type_ != Type::f32) step = TryDirect(kind, type_, relu);
   const bool transforms = training_ && kind == kForward;  // the backward passes' weights stay as they are
-  if (WinogradPays(geometry_) && (!transforms || TransformPays(geometry_))) step = TryWinograd(kind, relu);
-  if (!step) step = Try(kind, relu, algorithm::convolution_direct, true, images);
-  if (!step) step = Try(kind, relu, algorithm::convolution_direct, false, images);
+  if (!step && WinogradPays(geometry_) && (!transforms || TransformPays(geometry_))) {
+    step = TryWinograd(kind, relu);
+  }
+  if (!step) step = TryDirect(kind, Type::f32, relu);
   if (!step && relu) step = Make(kind, false);
   return step;
 }
@@ -222,20 +213,20 @@ void Convolution::Forward(const Blob<float>& weights, const Blob<float>* bias, B
   Result result(top->data().get(), Plain(*top), whole_top, kResult);
   std::unordered_map<int, dnnl::memory> arguments = {
       {DNNL_ARG_WEIGHTS, training_ ? Weights::Once(step->weights, PlainWeights(), weights.cpu_data())
-                                   : weights_.In(step->weights, PlainWeights(), weights.cpu_data())},
+                                   : weights_.In(step->weights, PlainWeights(), weights.data().get())},
       {DNNL_ARG_SCRATCHPAD, step->Scratchpad()}};
   if (bias) arguments[DNNL_ARG_BIAS] = At(Plain(*bias), bias->cpu_data());
-  const float* in = static_cast<const float*>(source.get_data_handle());
-  float* out = result.data();
+  const char* in = static_cast<const char*>(source.get_data_handle());
+  char* out = static_cast<char*>(result.data());
   for (int done = 0; done < geometry_.images; done += step->images) {
     arguments[DNNL_ARG_SRC] = At(step->bottom, in);
     arguments[DNNL_ARG_DST] = At(step->top, out);
     Run(step->primitive, arguments);
-    in += step->bottom.get_size() / sizeof(float);
-    out += step->top.get_size() / sizeof(float);
+    in += step->bottom.get_size();
+    out += step->top.get_size();
   }
   if (relu && !step->rectifies) {
-    Rectify(result.data(), result.data(), whole_top.get_size() / sizeof(float), slope);
+    Rectify(whole_top.data_type(), result.data(), result.data(), Count(whole_top), slope);
   }
   result.Finish();
 }
@@ -245,7 +236,7 @@ void Convolution::BackwardWeights(Blob<float>* bottom, Blob<float>* top, float* 
   const Threads threads(Large());
   const Step* step = Get(&backward_weights_, kBackwardWeights, false);
   const dnnl::memory diff = At(step->weights, Scratch(kWeights, step->weights.get_size()));
-  float* const bias = Scratch(kBias, geometry_.out_channels * sizeof(float));
+  float* const bias = static_cast<float*>(Scratch(kBias, geometry_.out_channels * sizeof(float)));
   std::unordered_map<int, dnnl::memory> arguments = {
       {DNNL_ARG_SRC, Read(bottom->data().get(), Plain(*bottom), step->bottom, kFirst)},
       {DNNL_ARG_DIFF_DST, Read(top->diff().get(), Plain(*top), step->top, kSecond)},
@@ -295,13 +286,13 @@ template <>
 bool ConvolutionLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom,
                                             const vector<Blob<float>*>& top) {
   const bool possible = Possible(layer_param_, *bottom[0], *top[0]);
-  if (possible && !onednn_) onednn_.reset(new onednn::Convolution(phase_ == TRAIN));
+  if (possible && !onednn_) onednn_.reset(new onednn::Convolution(phase_));
   if (!possible || !onednn_->PrepareForward(OnednnGeometry(*bottom[0], *top[0]))) {
     float slope;
     if (!onednn_ || !onednn_->TakeReLU(&slope)) return false;
     Forward_cpu(bottom, top);  // comes here again, and goes on to Caffe's own code
     float* const data = top[0]->mutable_cpu_data();
-    onednn::Rectify(data, data, top[0]->count(), slope);
+    onednn::Rectify(onednn::Type::f32, data, data, top[0]->count(), slope);
     return true;
   }
   for (size_t i = 0; i < bottom.size(); ++i) {
@@ -318,7 +309,7 @@ bool ConvolutionLayer<float>::OnednnBackward(const vector<Blob<float>*>& top,
   const bool weights = param_propagate_down_[0], bias = bias_term_ && param_propagate_down_[1];
   bool data = false;
   for (size_t i = 0; i < top.size(); ++i) data |= propagate_down[i];
-  if (!onednn_) onednn_.reset(new onednn::Convolution(phase_ == TRAIN));
+  if (!onednn_) onednn_.reset(new onednn::Convolution(phase_));
   if (!onednn_->PrepareBackward(OnednnGeometry(*bottom[0], *top[0]), weights || bias, data)) return false;
   for (size_t i = 0; i < top.size(); ++i) {
     if (weights || bias) {

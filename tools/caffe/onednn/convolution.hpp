@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "onednn/engine.hpp"
+#include "onednn/weights.hpp"
 
 namespace caffe {
 namespace onednn {
@@ -17,24 +18,9 @@ struct Geometry {
   int bias;  // 1: there is one
 };
 
-// Plain weights in another layout; made again whenever the plain ones' contents have changed, whoever changed
-// them. pycaffe hands out pointers that are written through later without a call, so nothing less than a look
-// at them helps.
-class Weights {
- public:
-  dnnl::memory In(const Desc& wanted, const Desc& plain, const float* data);
-  // The same for weights that will have changed by the next time, as in training: nothing is kept.
-  static dnnl::memory Once(const Desc& wanted, const Desc& plain, const float* data);
-
- private:
-  Desc desc_;
-  Buffer buffer_;
-  uint64_t fingerprint_ = 0;
-};
-
 class Convolution {
  public:
-  explicit Convolution(bool training) : training_(training) {}
+  explicit Convolution(Phase phase) : training_(phase == TRAIN), type_(TypeIn(phase)) {}
 
   // The primitives for geometry from now on. False: only Caffe's own code can, at a fair speed.
   bool PrepareForward(const Geometry& geometry);
@@ -67,11 +53,14 @@ class Convolution {
   void Take(const Geometry& geometry);
   const Step* Get(std::unique_ptr<Step>* step, Kind kind, bool relu);
   std::unique_ptr<Step> Make(Kind kind, bool relu) const;
-  std::unique_ptr<Step> Try(Kind kind, bool relu, dnnl::algorithm algorithm, bool blocked, int images) const;
+  std::unique_ptr<Step> Try(Kind kind, Type type, bool relu, dnnl::algorithm algorithm, bool blocked,
+                            int images) const;
+  std::unique_ptr<Step> TryDirect(Kind kind, Type type, bool relu) const;
   std::unique_ptr<Step> TryWinograd(Kind kind, bool relu) const;
   Desc PlainWeights() const;
 
   const bool training_;
+  const Type type_;  // of forward passes, where oneDNN takes the geometry in it
   Geometry geometry_ = {};
   int threads_ = 0;
   bool relu_ = false;

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "caffe/common.hpp"
+#include "cpu_precision.hpp"
+#include "onednn/bf16.hpp"
 
 extern "C" int openblas_get_num_threads() __attribute__((weak));  // absent with another BLAS
 
@@ -83,6 +85,25 @@ void RectifyRange(const float* x, float* y, size_t count, float slope) {
   for (size_t i = 0; i < count; ++i) y[i] = x[i] > 0 ? x[i] : 0.f + slope * x[i];
 }
 
+CAFFE_EVERY_CPU
+void RectifyRange(const Bf16* x, Bf16* y, size_t count, float slope) {
+#pragma omp simd
+  for (size_t i = 0; i < count; ++i) {
+    const float value = ToFloat(x[i]);
+    y[i] = ToBf16(value > 0 ? value : 0.f + slope * value);
+  }
+}
+
+template <typename Number>
+void RectifyAll(const void* x, void* y, size_t count, float slope) {
+  constexpr size_t kBlock = 1 << 14;
+#pragma omp parallel for
+  for (size_t at = 0; at < count; at += kBlock) {
+    RectifyRange(static_cast<const Number*>(x) + at, static_cast<Number*>(y) + at,
+                 std::min(kBlock, count - at), slope);
+  }
+}
+
 }  // namespace
 
 bool Wanted() {
@@ -90,9 +111,14 @@ bool Wanted() {
   return wanted;
 }
 
+bool HasBf16() { return Has(dnnl::cpu_isa::avx512_core_bf16); }
+
+Type TypeIn(Phase phase) { return PrecisionOfCpu().bf16() && phase == TEST ? Type::bf16 : Type::f32; }
+
 int BlockChannels() { return Has(dnnl::cpu_isa::avx512_core) ? 16 : 8; }
 
-dnnl::memory::format_tag BlockTag() {
+dnnl::memory::format_tag BlockTag(Type type) {
+  if (type == Type::bf16) return dnnl::memory::format_tag::nhwc;
   return BlockChannels() == 16 ? dnnl::memory::format_tag::nChw16c : dnnl::memory::format_tag::nChw8c;
 }
 
@@ -112,14 +138,14 @@ Threads::~Threads() { omp_set_num_threads(before_); }
 
 Buffer::~Buffer() { std::free(data_); }
 
-float* Buffer::Reserve(size_t bytes) {
+void* Buffer::Reserve(size_t bytes) {
   if (bytes <= size_) return data_;
   constexpr size_t kLargePage = 2u << 20;
   const bool large = bytes >= 2 * kLargePage;
   const size_t alignment = large ? kLargePage : 64;
   std::free(data_);
   size_ = (bytes + alignment - 1) / alignment * alignment;
-  data_ = static_cast<float*>(std::aligned_alloc(alignment, size_));
+  data_ = std::aligned_alloc(alignment, size_);
   CHECK(data_) << "out of memory: " << bytes << " bytes for the oneDNN engine";
   if (large) madvise(data_, size_, MADV_HUGEPAGE);
   return data_;
@@ -128,8 +154,8 @@ float* Buffer::Reserve(size_t bytes) {
 void Layout::WritePlain(void* plain, size_t size) const {
   const Desc to = Plain(desc_.dims());
   CHECK_LE(to.get_size(), size);
-  const Threads threads(Large(count()));
-  Reorder(At(desc_, data()), At(to, static_cast<float*>(plain)));
+  const Threads threads(Large(Count(desc_)));
+  Reorder(At(desc_, data()), At(to, plain));
 }
 
 const dnnl::engine& Cpu() {
@@ -137,8 +163,8 @@ const dnnl::engine& Cpu() {
   return engine;
 }
 
-dnnl::memory At(const Desc& desc, const float* data) {
-  return dnnl::memory(desc, Cpu(), const_cast<float*>(data));
+dnnl::memory At(const Desc& desc, const void* data) {
+  return dnnl::memory(desc, Cpu(), const_cast<void*>(data));
 }
 
 void Run(const dnnl::primitive& primitive, const std::unordered_map<int, dnnl::memory>& arguments) {
@@ -162,14 +188,18 @@ void Reorder(const dnnl::memory& from, dnnl::memory to, bool add) {
        {DNNL_ARG_SCRATCHPAD, At(scratchpad, Scratch(kReorderScratchpad, scratchpad.get_size()))}});
 }
 
-Desc Plain(const dnnl::memory::dims& dims) {
+Desc Plain(const dnnl::memory::dims& dims, Type type) {
   dnnl::memory::dims strides(dims.size(), 1);
   for (int i = static_cast<int>(dims.size()) - 2; i >= 0; --i) strides[i] = strides[i + 1] * dims[i + 1];
-  return Desc(dims, dnnl::memory::data_type::f32, strides);
+  return Desc(dims, type, strides);
 }
 
 Desc Plain(const Blob<float>& blob) {
   return Plain(dnnl::memory::dims(blob.shape().begin(), blob.shape().end()));
+}
+
+size_t Count(const Desc& desc) {
+  return desc.get_size() / (desc.data_type() == Type::bf16 ? sizeof(Bf16) : sizeof(float));
 }
 
 Layout* LayoutOf(const SyncedMemory& memory, const Desc& plain) {
@@ -186,15 +216,14 @@ Layout* Hold(SyncedMemory* memory, const Desc& desc) {
   return layout;
 }
 
-float* Scratch(Slot slot, size_t bytes) {
+void* Scratch(Slot slot, size_t bytes) {
   thread_local std::array<Buffer, kSlots> buffers;
   return buffers[slot].Reserve(std::max<size_t>(bytes, 1));
 }
 
 dnnl::memory Read(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot) {
   const Layout* layout = LayoutOf(*memory, plain);
-  const dnnl::memory held =
-      layout ? At(layout->desc(), layout->data()) : At(plain, static_cast<const float*>(memory->cpu_data()));
+  const dnnl::memory held = layout ? At(layout->desc(), layout->data()) : At(plain, memory->cpu_data());
   if (held.get_desc() == wanted) return held;
   const dnnl::memory copy = At(wanted, Scratch(slot, wanted.get_size()));
   Reorder(held, copy);
@@ -203,12 +232,12 @@ dnnl::memory Read(SyncedMemory* memory, const Desc& plain, const Desc& wanted, S
 
 Result::Result(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot) {
   if (wanted == plain) {
-    written_ = At(plain, static_cast<float*>(memory->mutable_cpu_data()));
+    written_ = At(plain, memory->mutable_cpu_data());
   } else if (memory->TakesForm()) {
     written_ = At(wanted, Hold(memory, wanted)->data());
   } else {
     written_ = At(wanted, Scratch(slot, wanted.get_size()));
-    plain_ = At(plain, static_cast<float*>(memory->mutable_cpu_data()));
+    plain_ = At(plain, memory->mutable_cpu_data());
   }
 }
 
@@ -228,12 +257,8 @@ uint64_t Fingerprint(const float* data, size_t count) {
   return all;
 }
 
-void Rectify(const float* x, float* y, size_t count, float slope) {
-  constexpr size_t kBlock = 1 << 14;
-#pragma omp parallel for
-  for (size_t at = 0; at < count; at += kBlock) {
-    RectifyRange(x + at, y + at, std::min(kBlock, count - at), slope);
-  }
+void Rectify(Type type, const void* x, void* y, size_t count, float slope) {
+  (type == Type::bf16 ? RectifyAll<Bf16> : RectifyAll<float>)(x, y, count, slope);
 }
 
 }  // namespace onednn

@@ -9,20 +9,30 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "caffe/blob.hpp"
+#include "caffe/proto/caffe.pb.h"
 #include "caffe/syncedmem.hpp"
 
 namespace caffe {
 namespace onednn {
 
 using Desc = dnnl::memory::desc;
+using Type = dnnl::memory::data_type;
 
 // Whether this engine computes: the CPU has AVX2, and CAFFE_CPU_ENGINE does not say "caffe". Said in the log,
 // once.
 bool Wanted();
 
+// Whether oneDNN can multiply bf16 fast on this CPU, and may.
+bool HasBf16();
+
+// What the forward passes of a net of this phase compute in: f32, or bf16 where PrecisionOfCpu() says so.
+Type TypeIn(Phase phase);
+
 // Channels in a block of the layout that this CPU's convolutions want: 16 with AVX-512, else 8.
 int BlockChannels();
-dnnl::memory::format_tag BlockTag();
+// The layout that blobs have between convolutions of this type: bf16's has the channels last, whole, as the
+// code for AMX wants them.
+dnnl::memory::format_tag BlockTag(Type type);
 
 // For as long as it lives, this thread's parallel regions have as many threads as the BLAS that Caffe uses,
 // and not more than OpenMP allows: OPENBLAS_NUM_THREADS, OMP_NUM_THREADS and openblas_set_num_threads all
@@ -45,12 +55,12 @@ class Buffer {
  public:
   Buffer() = default;
   ~Buffer();
-  float* Reserve(size_t bytes);
-  float* data() const { return data_; }
+  void* Reserve(size_t bytes);
+  void* data() const { return data_; }
 
  private:
   Buffer(const Buffer&) = delete;
-  float* data_ = nullptr;
+  void* data_ = nullptr;
   size_t size_ = 0;
 };
 
@@ -60,8 +70,7 @@ class Layout : public SyncedMemory::Form {
   explicit Layout(const Desc& desc) : desc_(desc) { buffer_.Reserve(desc.get_size()); }
   void WritePlain(void* plain, size_t size) const override;
   const Desc& desc() const { return desc_; }
-  float* data() const { return buffer_.data(); }
-  size_t count() const { return desc_.get_size() / sizeof(float); }
+  void* data() const { return buffer_.data(); }
 
  private:
   Desc desc_;
@@ -69,13 +78,16 @@ class Layout : public SyncedMemory::Form {
 };
 
 const dnnl::engine& Cpu();
-dnnl::memory At(const Desc& desc, const float* data);
+dnnl::memory At(const Desc& desc, const void* data);
 void Run(const dnnl::primitive& primitive, const std::unordered_map<int, dnnl::memory>& arguments);
 void Reorder(const dnnl::memory& from, dnnl::memory to, bool add = false);
 
 // Caffe's plain layout of a blob's dimensions (1 to 6 axes).
-Desc Plain(const dnnl::memory::dims& dims);
+Desc Plain(const dnnl::memory::dims& dims, Type type = Type::f32);
 Desc Plain(const Blob<float>& blob);
+
+// Numbers that a layout has room for, those among them that only fill up a block.
+size_t Count(const Desc& desc);
 
 // The layout that memory holds data of these dimensions in, or null where that is the plain one.
 Layout* LayoutOf(const SyncedMemory& memory, const Desc& plain);
@@ -84,7 +96,7 @@ Layout* Hold(SyncedMemory* memory, const Desc& desc);
 
 // This thread's scratch memory, one piece for each use within a layer.
 enum Slot { kFirst, kSecond, kResult, kWeights, kBias, kScratchpad, kReorderScratchpad, kSlots };
-float* Scratch(Slot slot, size_t bytes);
+void* Scratch(Slot slot, size_t bytes);
 
 // memory's data, of plain layout `plain` unless it holds another one, in layout wanted: as it is, or copied
 // into slot.
@@ -96,7 +108,7 @@ class Result {
  public:
   Result(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot);
   const dnnl::memory& memory() const { return written_; }
-  float* data() const { return static_cast<float*>(written_.get_data_handle()); }
+  void* data() const { return written_.get_data_handle(); }
   void Finish();
 
  private:
@@ -109,8 +121,8 @@ uint64_t Fingerprint(const float* data, size_t count);
 // Whether elementwise work on so many numbers is worth a second thread.
 inline bool Large(size_t count) { return count > 1 << 17; }
 
-// y = max(x, 0) + slope * min(x, 0), as Caffe's; x and y may be the same.
-void Rectify(const float* x, float* y, size_t count, float slope);
+// y = max(x, 0) + slope * min(x, 0), as Caffe's; x and y, of one type, may be the same.
+void Rectify(Type type, const void* x, void* y, size_t count, float slope);
 
 }  // namespace onednn
 }  // namespace caffe

@@ -1,23 +1,25 @@
-// Pooling in the blocked layout: Caffe's own loops with a block of channels in place of one. Our own code
-// rather than oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and its mask, all to
-// the bit.
+// Pooling in the layouts of oneDNN's convolutions: Caffe's own loops with a block of channels in place of one.
+// Our own code rather than oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and its
+// mask, all to the bit.
 #include <algorithm>
 #include <cfloat>
 #include <vector>
 
 #include "caffe/layers/pooling_layer.hpp"
+#include "onednn/bf16.hpp"
 #include "onednn/engine.hpp"
 
 namespace caffe {
 namespace onednn {
 
 // Which of a channel's inputs each output of the last max pooling came from (its index within the channel),
-// blocked.
+// lying as the output does.
 class PoolingMask {
  public:
-  int* Reserve(size_t count) { return reinterpret_cast<int*>(buffer_.Reserve(count * sizeof(int))); }
-  const int* data() const { return reinterpret_cast<const int*>(buffer_.data()); }
-  bool holds = false;  // the last forward pass was blocked
+  int* Reserve(size_t count) { return static_cast<int*>(buffer_.Reserve(count * sizeof(int))); }
+  const int* data() const { return static_cast<const int*>(buffer_.data()); }
+  // of the convolutions whose layout the last forward pass was in; undef: it was not this engine's
+  Type layout = Type::undef;
 
  private:
   Buffer buffer_;
@@ -48,105 +50,162 @@ struct Vectors {
   typedef int Int __attribute__((vector_size(kBlock * sizeof(int))));
 };
 
-// One plane of kBlock channels each: bottom height x width, top and mask pooled_height x pooled_width.
-template <int kBlock>
-CAFFE_INLINE void MaxPlane(const Window& w, const float* bottom, float* top, int* mask) {
+template <typename Float>
+CAFFE_INLINE void Load(const float* from, Float* to) {
+  *to = *reinterpret_cast<const Float*>(from);
+}
+
+template <typename Float>
+CAFFE_INLINE void Store(const Float& value, float* to) {
+  *reinterpret_cast<Float*>(to) = value;
+}
+
+typedef Vectors<16>::Float Floats;
+typedef uint32_t Bits __attribute__((vector_size(16 * sizeof(uint32_t))));
+typedef uint16_t Halves __attribute__((vector_size(16 * sizeof(uint16_t))));
+
+CAFFE_INLINE void Load(const Bf16* from, Floats* to) {
+  Halves halves;
+  memcpy(&halves, from, sizeof(halves));
+  *to = reinterpret_cast<Floats>(__builtin_convertvector(halves, Bits) << 16);
+}
+
+CAFFE_INLINE void Store(const Floats& value, Bf16* to) {
+  const Bits bits = reinterpret_cast<Bits>(value);  // as ToBf16 does it
+  const Bits nearest = value == value ? (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 : Bits{} + 0x7FC0;
+  const Halves halves = __builtin_convertvector(nearest, Halves);
+  memcpy(to, &halves, sizeof(halves));
+}
+
+// How a layout lies, in numbers from one place to the next. A pixel is that of one block of channels.
+struct Places {
+  int images, blocks, pixels;
+  size_t image, block, pixel;
+  size_t At(int i, int b) const { return i * image + b * block; }
+};
+
+// One row of one block of channels: bottom is the block's first pixel, top and mask the row's.
+template <int kBlock, typename Number>
+CAFFE_INLINE void MaxRow(const Window& w, int row, size_t pixel, const Number* bottom, Number* top,
+                         int* mask) {
   typedef typename Vectors<kBlock>::Float Float;
   typedef typename Vectors<kBlock>::Int Int;
-  const Float* const in = reinterpret_cast<const Float*>(bottom);
+  const Window::Range rows = w.Rows(row);
+  for (int pw = 0; pw < w.pooled_width; ++pw) {
+    const Window::Range columns = w.Columns(pw);
+    Float most = Float{} - FLT_MAX;
+    Int index = Int{} - 1;
+    for (int h = rows.from; h < rows.to; ++h) {
+      for (int x = columns.from; x < columns.to; ++x) {
+        const int at = h * w.width + x;
+        Float value;
+        Load(bottom + at * pixel, &value);
+        const Int more = value > most;
+        most = more ? value : most;
+        index = more ? Int{} + at : index;
+      }
+    }
+    Store(most, top + pw * pixel);
+    *reinterpret_cast<Int*>(mask + pw * pixel) = index;
+  }
+}
+
+template <int kBlock, typename Number>
+CAFFE_INLINE void AverageRow(const Window& w, int row, size_t pixel, const Number* bottom, Number* top) {
+  typedef typename Vectors<kBlock>::Float Float;
+  const Window::Range rows = w.Rows(row);
+  for (int pw = 0; pw < w.pooled_width; ++pw) {
+    const Window::Range columns = w.Columns(pw);
+    Float sum = Float{};
+    for (int h = rows.from; h < rows.to; ++h) {
+      for (int x = columns.from; x < columns.to; ++x) {
+        Float value;
+        Load(bottom + (h * w.width + x) * pixel, &value);
+        sum += value;
+      }
+    }
+    const Float average = sum / static_cast<float>(rows.size * columns.size);
+    Store(average, top + pw * pixel);
+  }
+}
+
+// One block of channels each.
+template <int kBlock>
+CAFFE_INLINE void AverageBack(const Window& w, size_t pixel, const float* top_diff, float* bottom_diff) {
+  typedef typename Vectors<kBlock>::Float Float;
   for (int ph = 0; ph < w.pooled_height; ++ph) {
     const Window::Range rows = w.Rows(ph);
     for (int pw = 0; pw < w.pooled_width; ++pw) {
       const Window::Range columns = w.Columns(pw);
-      Float most = Float{} - FLT_MAX;
-      Int index = Int{} - 1;
+      Float share;
+      Load(top_diff + (ph * w.pooled_width + pw) * pixel, &share);
+      share /= static_cast<float>(rows.size * columns.size);
       for (int h = rows.from; h < rows.to; ++h) {
         for (int x = columns.from; x < columns.to; ++x) {
-          const int at = h * w.width + x;
-          const Float value = in[at];
-          const Int more = value > most;
-          most = more ? value : most;
-          index = more ? Int{} + at : index;
+          *reinterpret_cast<Float*>(bottom_diff + (h * w.width + x) * pixel) += share;
         }
       }
-      reinterpret_cast<Float*>(top)[ph * w.pooled_width + pw] = most;
-      reinterpret_cast<Int*>(mask)[ph * w.pooled_width + pw] = index;
     }
   }
 }
 
-template <int kBlock>
-CAFFE_INLINE void AveragePlane(const Window& w, const float* bottom, float* top) {
-  typedef typename Vectors<kBlock>::Float Float;
-  const Float* const in = reinterpret_cast<const Float*>(bottom);
-  for (int ph = 0; ph < w.pooled_height; ++ph) {
-    const Window::Range rows = w.Rows(ph);
-    for (int pw = 0; pw < w.pooled_width; ++pw) {
-      const Window::Range columns = w.Columns(pw);
-      Float sum = Float{};
-      for (int h = rows.from; h < rows.to; ++h) {
-        for (int x = columns.from; x < columns.to; ++x) sum += in[h * w.width + x];
-      }
-      reinterpret_cast<Float*>(top)[ph * w.pooled_width + pw] =
-          sum / static_cast<float>(rows.size * columns.size);
-    }
-  }
-}
-
-template <int kBlock>
-CAFFE_INLINE void AverageBackPlane(const Window& w, const float* top_diff, float* bottom_diff) {
-  typedef typename Vectors<kBlock>::Float Float;
-  Float* const out = reinterpret_cast<Float*>(bottom_diff);
-  std::fill_n(bottom_diff, static_cast<size_t>(w.height) * w.width * kBlock, 0.f);
-  for (int ph = 0; ph < w.pooled_height; ++ph) {
-    const Window::Range rows = w.Rows(ph);
-    for (int pw = 0; pw < w.pooled_width; ++pw) {
-      const Window::Range columns = w.Columns(pw);
-      const Float share = reinterpret_cast<const Float*>(top_diff)[ph * w.pooled_width + pw] /
-                          static_cast<float>(rows.size * columns.size);
-      for (int h = rows.from; h < rows.to; ++h) {
-        for (int x = columns.from; x < columns.to; ++x) out[h * w.width + x] += share;
-      }
-    }
-  }
-}
-
-void MaxBackPlane(const Window& w, int block, const float* top_diff, const int* mask, float* bottom_diff) {
-  std::fill_n(bottom_diff, static_cast<size_t>(w.height) * w.width * block, 0.f);
+void MaxBack(const Window& w, int channels, size_t pixel, const float* top_diff, const int* mask,
+             float* bottom_diff) {
   for (int at = 0; at < w.pooled_height * w.pooled_width; ++at) {
-    for (int channel = 0; channel < block; ++channel) {
-      const int from = mask[at * block + channel];
-      if (from >= 0) bottom_diff[from * block + channel] += top_diff[at * block + channel];
+    for (int channel = 0; channel < channels; ++channel) {
+      const int from = mask[at * pixel + channel];
+      if (from >= 0) bottom_diff[from * pixel + channel] += top_diff[at * pixel + channel];
     }
   }
 }
 
-CAFFE_EVERY_CPU void Max16(const Window& w, const float* bottom, float* top, int* mask) {
-  MaxPlane<16>(w, bottom, top, mask);
-}
-CAFFE_EVERY_CPU void Max8(const Window& w, const float* bottom, float* top, int* mask) {
-  MaxPlane<8>(w, bottom, top, mask);
-}
-CAFFE_EVERY_CPU void Average16(const Window& w, const float* bottom, float* top) {
-  AveragePlane<16>(w, bottom, top);
-}
-CAFFE_EVERY_CPU void Average8(const Window& w, const float* bottom, float* top) {
-  AveragePlane<8>(w, bottom, top);
-}
-CAFFE_EVERY_CPU void AverageBack16(const Window& w, const float* top_diff, float* bottom_diff) {
-  AverageBackPlane<16>(w, top_diff, bottom_diff);
-}
-CAFFE_EVERY_CPU void AverageBack8(const Window& w, const float* top_diff, float* bottom_diff) {
-  AverageBackPlane<8>(w, top_diff, bottom_diff);
+// All blocks of one row of one image.
+template <int kBlock, typename Number>
+CAFFE_INLINE void Row(const Window& w, int image, int row, const Places& in, const Places& out,
+                      const void* bottom, void* top, int* mask) {
+  for (int block = 0; block < in.blocks; ++block) {
+    const size_t to = out.At(image, block) + static_cast<size_t>(row) * w.pooled_width * out.pixel;
+    const Number* const from = static_cast<const Number*>(bottom) + in.At(image, block);
+    if (mask) {
+      MaxRow<kBlock>(w, row, in.pixel, from, static_cast<Number*>(top) + to, mask + to);
+    } else {
+      AverageRow<kBlock>(w, row, in.pixel, from, static_cast<Number*>(top) + to);
+    }
+  }
 }
 
-Desc Blocked(const Blob<float>& blob) {
-  return Desc(Plain(blob).dims(), dnnl::memory::data_type::f32, BlockTag());
+CAFFE_EVERY_CPU void Row16(const Window& w, int image, int row, const Places& in, const Places& out,
+                           const void* bottom, void* top, int* mask) {
+  Row<16, float>(w, image, row, in, out, bottom, top, mask);
+}
+CAFFE_EVERY_CPU void Row8(const Window& w, int image, int row, const Places& in, const Places& out,
+                          const void* bottom, void* top, int* mask) {
+  Row<8, float>(w, image, row, in, out, bottom, top, mask);
+}
+CAFFE_EVERY_CPU void RowBf16(const Window& w, int image, int row, const Places& in, const Places& out,
+                             const void* bottom, void* top, int* mask) {
+  Row<16, Bf16>(w, image, row, in, out, bottom, top, mask);
+}
+CAFFE_EVERY_CPU void AverageBack16(const Window& w, size_t pixel, const float* top_diff, float* bottom_diff) {
+  AverageBack<16>(w, pixel, top_diff, bottom_diff);
+}
+CAFFE_EVERY_CPU void AverageBack8(const Window& w, size_t pixel, const float* top_diff, float* bottom_diff) {
+  AverageBack<8>(w, pixel, top_diff, bottom_diff);
 }
 
-size_t Planes(const Desc& blocked) {
-  const auto dims = blocked.dims();
-  return blocked.get_size() / sizeof(float) / (BlockChannels() * dims[2] * dims[3]);
+// The layout of convolutions of `layout`, for numbers of `type`.
+Desc Blocked(const Blob<float>& blob, Type layout, Type type) {
+  return Desc(Plain(blob).dims(), type, BlockTag(layout));
+}
+
+Places PlacesOf(const Blob<float>& blob, Type layout) {
+  const int block = BlockChannels(), blocks = (blob.channels() + block - 1) / block;
+  Places places = {blob.num(), blocks, blob.height() * blob.width(), 0, 0, 0};
+  const bool last = layout == Type::bf16;
+  places.image = static_cast<size_t>(places.pixels) * blocks * block;
+  places.block = last ? block : static_cast<size_t>(places.pixels) * block;
+  places.pixel = last ? blocks * block : block;
+  return places;
 }
 
 // A window without one input gives -FLT_MAX or 0/0, also in the channels that only fill up a block, where
@@ -159,40 +218,35 @@ bool EveryWindowHasInput(const Window& w) {
 }  // namespace
 }  // namespace onednn
 
-// Only where the bottom holds the blocked layout already: a plain one would have to be read once more to be
-// blocked.
+// Only where the bottom holds a convolution's layout already: a plain one would have to be read once more to
+// be blocked.
 template <>
 bool PoolingLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, const vector<Blob<float>*>& top) {
   using namespace onednn;  // NOLINT(build/namespaces)
   const PoolingParameter& parameter = layer_param_.pooling_param();
   const bool max = parameter.pool() == PoolingParameter_PoolMethod_MAX;
-  if (onednn_mask_) onednn_mask_->holds = false;
+  if (onednn_mask_) onednn_mask_->layout = Type::undef;
   if (parameter.engine() != PoolingParameter_Engine_DEFAULT || top.size() > 1 || bottom[0]->count() == 0 ||
       (!max && parameter.pool() != PoolingParameter_PoolMethod_AVE)) {
     return false;
   }
   const Window window = {height_,   width_,    pooled_height_, pooled_width_, kernel_h_,
                          kernel_w_, stride_h_, stride_w_,      pad_h_,        pad_w_};
-  const Desc blocked = Blocked(*bottom[0]), pooled = Blocked(*top[0]);
   Layout* const layout = LayoutOf(*bottom[0]->data(), Plain(*bottom[0]));
-  if (!layout || layout->desc() != blocked || !EveryWindowHasInput(window)) return false;
+  if (!layout || !EveryWindowHasInput(window)) return false;
+  const Type type = layout->desc().data_type();
+  if (layout->desc() != Blocked(*bottom[0], type, type)) return false;
+  if (type == Type::bf16 && bottom[0]->channels() % BlockChannels() != 0) return false;
   const Threads threads(Large(bottom[0]->count()));
-  const int block = BlockChannels();
-  const size_t planes = Planes(blocked), plane = static_cast<size_t>(height_) * width_ * block;
-  const size_t pooled_plane = static_cast<size_t>(pooled_height_) * pooled_width_ * block;
-  Result result(top[0]->data().get(), Plain(*top[0]), pooled, kResult);
+  Result result(top[0]->data().get(), Plain(*top[0]), Blocked(*top[0], type, type), kResult);
   if (!onednn_mask_) onednn_mask_.reset(new PoolingMask);
-  onednn_mask_->holds = true;
-  int* const mask = max ? onednn_mask_->Reserve(planes * pooled_plane) : nullptr;
+  onednn_mask_->layout = type;
+  const Places in = PlacesOf(*bottom[0], type), out = PlacesOf(*top[0], type);
+  int* const mask = max ? onednn_mask_->Reserve(out.images * out.image) : nullptr;
+  const auto row = type == Type::bf16 ? RowBf16 : BlockChannels() == 16 ? Row16 : Row8;
 #pragma omp parallel for
-  for (size_t i = 0; i < planes; ++i) {
-    const float* const from = layout->data() + i * plane;
-    float* const to = result.data() + i * pooled_plane;
-    if (max) {
-      (block == 16 ? Max16 : Max8)(window, from, to, mask + i * pooled_plane);
-    } else {
-      (block == 16 ? Average16 : Average8)(window, from, to);
-    }
+  for (int i = 0; i < out.images * pooled_height_; ++i) {
+    row(window, i / pooled_height_, i % pooled_height_, in, out, layout->data(), result.data(), mask);
   }
   result.Finish();
   return true;
@@ -203,25 +257,27 @@ bool PoolingLayer<float>::OnednnBackward(const vector<Blob<float>*>& top,
                                          const vector<bool>& /*propagate_down*/,
                                          const vector<Blob<float>*>& bottom) {
   using namespace onednn;  // NOLINT(build/namespaces)
-  if (!onednn_mask_ || !onednn_mask_->holds) return false;
+  if (!onednn_mask_ || onednn_mask_->layout == Type::undef) return false;
   const Threads threads(Large(bottom[0]->count()));
   const bool max = layer_param_.pooling_param().pool() == PoolingParameter_PoolMethod_MAX;
   const Window window = {height_,   width_,    pooled_height_, pooled_width_, kernel_h_,
                          kernel_w_, stride_h_, stride_w_,      pad_h_,        pad_w_};
-  const Desc blocked = Blocked(*bottom[0]), pooled = Blocked(*top[0]);
-  const int block = BlockChannels();
-  const size_t planes = Planes(blocked), plane = static_cast<size_t>(height_) * width_ * block;
-  const size_t pooled_plane = static_cast<size_t>(pooled_height_) * pooled_width_ * block;
+  const Type from = onednn_mask_->layout;
+  const Desc blocked = Blocked(*bottom[0], from, Type::f32), pooled = Blocked(*top[0], from, Type::f32);
+  const Places in = PlacesOf(*bottom[0], from), out = PlacesOf(*top[0], from);
   const dnnl::memory top_diff = Read(top[0]->diff().get(), Plain(*top[0]), pooled, kFirst);
   Result result(bottom[0]->diff().get(), Plain(*bottom[0]), blocked, kResult);
+  const int channels = BlockChannels();
 #pragma omp parallel for
-  for (size_t i = 0; i < planes; ++i) {
-    const float* const from = static_cast<const float*>(top_diff.get_data_handle()) + i * pooled_plane;
-    float* const to = result.data() + i * plane;
+  for (int i = 0; i < in.images * in.blocks; ++i) {
+    const size_t of = out.At(i / in.blocks, i % in.blocks);
+    const float* const given = static_cast<const float*>(top_diff.get_data_handle()) + of;
+    float* const to = static_cast<float*>(result.data()) + in.At(i / in.blocks, i % in.blocks);
+    for (int at = 0; at < in.pixels; ++at) std::fill_n(to + at * in.pixel, channels, 0.f);
     if (max) {
-      MaxBackPlane(window, block, from, onednn_mask_->data() + i * pooled_plane, to);
+      MaxBack(window, channels, in.pixel, given, onednn_mask_->data() + of, to);
     } else {
-      (block == 16 ? AverageBack16 : AverageBack8)(window, from, to);
+      (channels == 16 ? AverageBack16 : AverageBack8)(window, in.pixel, given, to);
     }
   }
   result.Finish();

@@ -40,7 +40,7 @@ bool ReLULayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, const v
   const onednn::Desc held = layout ? layout->desc() : plain;
   const dnnl::memory x = onednn::Read(in, plain, held, onednn::kFirst);
   onednn::Result y(top[0]->data().get(), plain, held, onednn::kResult);
-  onednn::Rectify(static_cast<const float*>(x.get_data_handle()), y.data(), held.get_size() / sizeof(float),
+  onednn::Rectify(held.data_type(), x.get_data_handle(), y.data(), onednn::Count(held),
                   layer_param_.relu_param().negative_slope());
   y.Finish();
   return true;
@@ -55,13 +55,15 @@ bool ReLULayer<float>::OnednnBackward(const vector<Blob<float>*>& top, const vec
   const onednn::Desc plain = onednn::Plain(*bottom[0]);
   const onednn::Layout* layout = onednn::LayoutOf(*top[0]->diff(), plain);
   if (!layout) layout = onednn::LayoutOf(*bottom[0]->data(), plain);
-  const onednn::Desc held = layout ? layout->desc() : plain;
+  const bool floats = layout && layout->desc().data_type() == onednn::Type::f32;
+  const onednn::Desc held = floats ? layout->desc() : plain;
   const dnnl::memory x = onednn::Read(bottom[0]->data().get(), plain, held, onednn::kFirst);
   const dnnl::memory top_diff = onednn::Read(top[0]->diff().get(), plain, held, onednn::kSecond);
   onednn::Result bottom_diff(bottom[0]->diff().get(), plain, held, onednn::kResult);
   onednn::Backward(static_cast<const float*>(x.get_data_handle()),
-                   static_cast<const float*>(top_diff.get_data_handle()), bottom_diff.data(),
-                   held.get_size() / sizeof(float), layer_param_.relu_param().negative_slope());
+                   static_cast<const float*>(top_diff.get_data_handle()),
+                   static_cast<float*>(bottom_diff.data()), onednn::Count(held),
+                   layer_param_.relu_param().negative_slope());
   bottom_diff.Finish();
   return true;
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2086,SC2154 # a list of words is meant as words; settings and names are run_all.sh's
+# shellcheck shell=bash disable=SC2046,SC2086,SC2154 # a list of words is meant as words; settings and names are run_all.sh's
 # What the author's published code does and the article doesn't tell, each habit alone and all together, for a second
 # block of Tables 1 and 2: ReLU 6 bypassed before fc7 (own wiring), the query's box cut as x, y, width, height, and the
 # first ten answers ranked again in place. fc6 lies before ReLU 6, so Table 2 has the last two alone.
@@ -11,7 +11,7 @@ published() {
     weights=$(weights_of "$2")
     step makes "$FEATURES/as_published_$1.h5" from "$3" "$weights" "$MEAN" "$DATABASE" "$GROUND_TRUTH" by \
         python -m eval.extract --deploy "$3" --weights "$weights" --model "$2" --mean "$MEAN" \
-        --images "$DATABASE" --gt "$GROUND_TRUTH" --layers $LAYERS "${@:4}" --gpu "$GPUS" \
+        --images "$DATABASE" --gt "$GROUND_TRUTH" --layers $LAYERS "${@:4}" --gpu "$GPUS" $(in_precision) \
         --out "$FEATURES/as_published_$1.h5"
 }
 

@@ -12,14 +12,14 @@ extract() {
     while [[ $1 != by ]]; do more+=("$1") && shift; done
     step makes "$features" from "$DEPLOY" "$weights" "$MEAN" "$DATABASE" "${more[@]}" by \
         python -m eval.extract --deploy "$DEPLOY" --weights "$weights" --model "$model" --mean "$MEAN" \
-        --images "$DATABASE" "${@:2}" --out "$features" --gpu "$GPUS"
+        --images "$DATABASE" "${@:2}" --out "$features" --gpu "$GPUS" $(in_precision)
 }
 
 # learn_from NAME OPTION...: features of what is learnt from, $LEARNT/NAME.h5
 learn_from() {
     step makes "$LEARNT/$1.h5" from "$DEPLOY" "$WEIGHTS" "$MEAN" "$LEARN_FROM" by \
         python -m eval.extract --deploy "$DEPLOY" --weights "$WEIGHTS" --model pretrained --mean "$MEAN" \
-        --images "$LEARN_FROM" --sample "${MOP_SAMPLE:-$LEARN_SAMPLE}" "${@:2}" --out "$LEARNT/$1.h5" --gpu "$GPUS"
+        --images "$LEARN_FROM" --sample "${MOP_SAMPLE:-$LEARN_SAMPLE}" "${@:2}" --out "$LEARNT/$1.h5" --gpu "$GPUS" $(in_precision)
 }
 
 # score RANKS FEATURES OPTION...: ranks, plain and with query expansion, $RANKS/RANKS
@@ -32,7 +32,7 @@ score() {
 step makes "$LEARNT/maps" "$LEARNT/maps.h5" from "$DEPLOY" "$WEIGHTS" "$MEAN" "$LEARN_FROM" by \
     python -m eval.extract --deploy "$DEPLOY" --weights "$WEIGHTS" --model pretrained --mean "$MEAN" \
     --images "$LEARN_FROM" --sample "$LEARN_SAMPLE" --layers "$map" --pool rmac \
-    --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --keep-maps "$LEARNT/maps" --out "$LEARNT/maps.h5" --gpu "$GPUS"
+    --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --keep-maps "$LEARNT/maps" --out "$LEARNT/maps.h5" --gpu "$GPUS" $(in_precision)
 step makes "$LEARNT/rmac.npz" from "$LEARNT/maps" by \
     python -m eval.train_rmac "$LEARNT/maps/database/$map" --training-set "$LEARN_FROM_NAME" \
     --out "$LEARNT/rmac.npz"
@@ -64,7 +64,7 @@ if whitens_elsewhere $MAP_DIMS; then # as papers do: fitted on other photographs
         python -m eval.extract --deploy "$DEPLOY" --weights "$WEIGHTS" --model pretrained --mean "$MEAN" \
         --images "$LEARN_FROM" --sample "$WHITEN_SAMPLE" --layers $MAP_LAYERS --pool "$POOLINGS" \
         --max-side "$MAX_SIDE" --min-side "$MIN_SIDE" --rmac-whitening "$LEARNT/rmac.npz" \
-        --out "$LEARNT/poolings.h5" --gpu "$GPUS"
+        --out "$LEARNT/poolings.h5" --gpu "$GPUS" $(in_precision)
     step makes "$RANKS/pretrained_maps_elsewhere" \
         from "$FEATURES/pretrained_maps.h5" "$LEARNT/poolings.h5" "$GROUND_TRUTH" by \
         python -m eval.score "$FEATURES/pretrained_maps.h5" --gt "$GROUND_TRUTH" --dims $(with_pca $MAP_DIMS) \
