@@ -1,8 +1,9 @@
-// Pooling in the layouts of oneDNN's convolutions: Caffe's own loops with a block of channels in place of one.
-// Our own code rather than oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and its
-// mask, all to the bit.
+// Pooling in the layouts of oneDNN's convolutions: Caffe's own loops with a block of channels in place of
+// one. Our own code rather than oneDNN's primitive, for Caffe's sizes, its order of comparing and adding, and
+// its mask, all to the bit.
 #include <algorithm>
 #include <cfloat>
+#include <cstring>
 #include <vector>
 
 #include "caffe/layers/pooling_layer.hpp"
@@ -50,14 +51,15 @@ struct Vectors {
   typedef int Int __attribute__((vector_size(kBlock * sizeof(int))));
 };
 
+// By memcpy, as a plain blob's memory, which channels that lie last may be in, is not aligned for vectors.
 template <typename Float>
 CAFFE_INLINE void Load(const float* from, Float* to) {
-  *to = *reinterpret_cast<const Float*>(from);
+  memcpy(to, from, sizeof(Float));
 }
 
 template <typename Float>
 CAFFE_INLINE void Store(const Float& value, float* to) {
-  *reinterpret_cast<Float*>(to) = value;
+  memcpy(to, &value, sizeof(Float));
 }
 
 typedef Vectors<16>::Float Floats;
@@ -142,7 +144,10 @@ CAFFE_INLINE void AverageBack(const Window& w, size_t pixel, const float* top_di
       share /= static_cast<float>(rows.size * columns.size);
       for (int h = rows.from; h < rows.to; ++h) {
         for (int x = columns.from; x < columns.to; ++x) {
-          *reinterpret_cast<Float*>(bottom_diff + (h * w.width + x) * pixel) += share;
+          Float sum;
+          float* const at = bottom_diff + (h * w.width + x) * pixel;
+          Load(at, &sum);
+          Store(Float(sum + share), at);
         }
       }
     }
