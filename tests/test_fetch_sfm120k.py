@@ -210,9 +210,9 @@ BAD_TABLES = {
     "no numbers": (changed("train", cluster=["a"] * 6), "are no lists of names and numbers"),
     "no list": (changed("train", cids=5), "are no lists of names and numbers"),
     "not a number": (changed("train", cluster=[float("nan")] * 6), "are no lists of names and numbers"),
-    "below zero": (changed("val", cluster=[-1, 0, 0]), f"'{cid(6)}' in cluster -1"),
+    "below zero": (changed("val", cluster=[-1, 0, 0]), f"'{cid(6)}' in a cluster of no sensible number"),
     "a path": (changed("val", cids=["../../x", "b", "c"]), "'../../x' in cluster 7"),
-    "no string": (changed("val", cids=[None, "b", "c"]), "'None' in cluster 7"),
+    "no string": (changed("val", cids=[None, "b", "c"]), "has a NoneType among its 'cids'"),
 }
 
 

@@ -88,7 +88,8 @@ def test_the_plan_counts_the_stand_ins(tmp_path: Path) -> None:
     plan.write_text((Path(__file__).parent.parent / "tools/run/plan.py").read_text())
     plan_for(plan, SMALL, tmp_path)
     names: dict[str, Any] = {}
-    exec(plan.read_text().replace('if __name__ == "__main__"', "if False"), {"__name__": "plan"}, names)
+    module = {"__name__": "plan", "__file__": str(plan)}
+    exec(plan.read_text().replace('if __name__ == "__main__"', "if False"), module, names)
     sizes = cluster_sizes(SMALL)
     assert names["PUBLISHED"]["oxford5k"] == (len(photographs(SMALL)), 1234, 11)
     assert names["PUBLISHED"]["sfm120k"] == (sum(sizes), 567, 713)

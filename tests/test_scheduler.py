@@ -252,7 +252,7 @@ def test_a_goodbye_that_takes_too_long_hides_nothing(scheduler: str, monkeypatch
         raise ValueError("p.jpg is not a picture")
     with executor_at(scheduler, []) as executor:
         assert executor.submit(abs, -3).result() == 3
-    assert len(slow) == 2
+    assert len(slow) >= 2
 
 
 def test_dask_not_installed(work: Path) -> None:
