@@ -45,6 +45,12 @@ def settings(work: Path, pictures: Path, **more: object) -> dict[str, str]:
         "LEARN_FROM": "",
         "WHITEN_SAMPLE": 1000,
         "AS_PUBLISHED": "no",
+        "POOLINGS": "max,rmac",
+        "MAP_LAYERS": "pool5",
+        "MAP_DIMS": "128 none",
+        "MOP_CENTRES": 10,
+        "MOP_WINDOW_DIMS": 50,
+        "MOP_OUTPUT_DIMS": 40,
     }
     return {name: str(value) for name, value in (values | more).items()}
 
@@ -65,6 +71,18 @@ def pictures(tmp_path: Path) -> Path:
 def need(stage: str, given: dict[str, str]) -> plan.Need:
     (found,) = [one for one in plan.needs(given, 2) if one.stage == stage]
     return found
+
+
+def test_what_mop_cnn_learns_from_is_counted(pictures: Path, tmp_path: Path) -> None:
+    """75 windows of a picture (25 of 128, 49 of 64, itself), 4096 numbers each; and PCA's columns, one more
+    for each picture up to 40, of 10 x 50 values, at both sizes of window."""
+    given = settings(tmp_path, pictures, TABLE="3", NETWORK="vgg16", GPUS="none")
+
+    def size(sample: int) -> float:
+        return need("representations", given | {"MOP_SAMPLE": str(sample)}).bytes
+
+    assert size(20) - size(10) == 4 * 10 * (75 * 4096 + 2 * (10 * 50 + 44))
+    assert size(90) - size(80) == 4 * 10 * 75 * 4096
 
 
 def test_pictures_are_counted(pictures: Path) -> None:
@@ -165,7 +183,7 @@ def test_too_little_room_is_refused_with_the_figures(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(
-        f"run_all: too little room at {tmp_path}: this run needs 232 MB, and 2.0 MB are free"
+        f"run_all: too little room at {tmp_path}: this run needs 231 MB, and 2.0 MB are free"
     )
     monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
     assert plan.main(["--check", *words]) == 0

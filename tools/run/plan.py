@@ -28,12 +28,16 @@ DOWNLOAD_RATE = 10e6  # bytes a second: a guess, said as one
 
 # VGG16 on 2 cores, seconds a picture: 224 x 224 forward, forward and backward; 768 x 1024 to pool5
 FORWARD, TRAIN, MAP = 0.058, 0.191, 0.86
-SCORE = 26  # a layer of 4096 dimensions
+SCORE, POOLED_SCORE = 26, 5  # a layer of 4096 dimensions, a pooling of 512
+SMALL = 0.02  # of a forward pass at 224 x 224 is what a picture takes however small it is
 DEMO_SPEED = 46  # the demo's network, in VGG16's
 # seconds of one core: a picture's, and each of its megapixels'
 CHECK, LMDB = (0.0002, 0.005), (0.0003, 0.015)
 AUGMENT = {"keras": (0.0004, 0.136), "keras3": (0.0004, 0.136), "opencv": (0.0004, 0.012)}
 MOP_SIDES, MOP_IMAGE = (128, 64), 256  # of MOP-CNN's windows, in a picture of 256 x 256
+
+SQUARE = 5  # poolings of square pictures, recipes/representations.sh
+CHANNELS = 512  # of VGG16's last maps
 
 PUBLISHED = {  # pictures, bytes and classes of what is downloaded, of 0.75 megapixels each
     "oxford5k": (5_063, 1_980_000_000, 11),
@@ -181,12 +185,13 @@ def schedule_of(network: str, max_iter: str) -> tuple[int, int]:
 
 
 def speed_of(network: str) -> float:
-    """A network's forward pass in VGG16's: for VGG16's own layers the input's area decides."""
+    """How many of a network's forward passes VGG16's takes: for its own layers the input's area decides."""
     if network == "demo":
         return DEMO_SPEED
     deploy = Path(__file__).resolve().parents[2] / "prototxt" / network / "deploy.prototxt"
     shape = re.search(r"dim: 3 dim: (\d+) dim: (\d+)", deploy.read_text()) if deploy.is_file() else None
-    return 224 * 224 / (int(shape[1]) * int(shape[2])) if shape else 1.0
+    area = int(shape[1]) * int(shape[2]) / 224**2 if shape else 1.0
+    return (1 + SMALL) / (area + SMALL)
 
 
 def training_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
@@ -269,21 +274,40 @@ def search_needs(settings: dict[str, str], cores: int) -> Iterator[Need]:
         f"{rankings} rankings by {layers} layers; PCA to all dimensions takes most of the time",
     )
     if settings["TABLE"] in ("0", "3"):
-        area = (int(settings["MAX_SIDE"] or 1024) / 1024) ** 2
-        maps = (models * searched.count + learnt) * MAP * area / (1 if settings["NETWORK"] == "vgg16" else 4)
-        windows = 1 + sum(((MOP_IMAGE - side) // int(settings["MOP_STEP"]) + 1) ** 2 for side in MOP_SIDES)
-        mop = (
-            (searched.count + int(settings["MOP_SAMPLE"] or settings["LEARN_SAMPLE"]))
-            * windows
-            * FORWARD
-            / speed
-        )
-        yield Need(
-            "representations",
-            searched.count * 11 * 4 * 512 * 3 + int(settings["LEARN_SAMPLE"]) * 512 * 768 * 4 * area,
-            (maps * 1.2 + mop) * faster if on_cpu else None,
-            "every pooling of every map; MOP-CNN's windows take most of the time",
-        )
+        yield representations_need(settings, searched.count, models, faster)
+
+
+def representations_need(settings: dict[str, str], searched: int, models: int, faster: float) -> Need:
+    """Section 6 beyond single layers, recipes/representations.sh, for so many searched pictures."""
+    network, learnt = settings["NETWORK"], whitened_on(settings)
+    speed, dimensions = speed_of(network), 4096 if network == "vgg16" else 256
+    channels = CHANNELS if network == "vgg16" else 32
+    area = (int(settings["MAX_SIDE"] or 1024) / 1024) ** 2
+    sample = int(settings["MOP_SAMPLE"] or settings["LEARN_SAMPLE"])
+    windows = 1 + sum(((MOP_IMAGE - side) // int(settings["MOP_STEP"]) + 1) ** 2 for side in MOP_SIDES)
+    layers, poolings = len(settings["LAYERS"].split()), len(settings["POOLINGS"].split(","))
+    maps = poolings * len(settings["MAP_LAYERS"].split())
+    pooled = maps + poolings * (models - 1) + SQUARE
+    vlad = int(settings["MOP_CENTRES"]) * int(settings["MOP_WINDOW_DIMS"])  # a side's, before its PCA
+    ends_at = len(MOP_SIDES) * min(int(settings["MOP_OUTPUT_DIMS"]), sample)
+    size = 4 * (
+        int(settings["LEARN_SAMPLE"]) * channels * 768 * area  # the maps that R-MAC's whitening learns from
+        + sample * windows * dimensions
+        + vlad * ends_at
+        + searched * (pooled * channels + ends_at + 2 * dimensions)
+    )
+    # plain and with query expansion; whitened elsewhere only plain
+    rankings = len(settings["MAP_DIMS"].split()) * (2 * (layers + 1 + pooled) + (maps if learnt else 0))
+    took = (models * searched + learnt) * MAP * area / (1 if network == "vgg16" else 4) * 1.2
+    took += (searched + sample) * windows * FORWARD / speed
+    scored = (layers + 1 + (ends_at / 4096) ** 2) * SCORE * (dimensions / 4096) ** 2
+    scored += (pooled + (maps if learnt else 0)) * POOLED_SCORE * (channels / CHANNELS) ** 2
+    return Need(
+        "representations",
+        size + rankings * 55 * searched * 15,
+        (took + scored) * faster if settings["GPUS"] == "none" else None,
+        "every pooling of every map; MOP-CNN's windows take most of the time",
+    )
 
 
 def whitened_on(settings: dict[str, str]) -> int:
