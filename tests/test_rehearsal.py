@@ -102,6 +102,8 @@ def test_the_copy_has_the_network_at_its_side(tmp_path: Path) -> None:
     copy_checkout(tmp_path / "copy", SMALL, tmp_path)
     texts = [path.read_text() for path in (tmp_path / "copy/prototxt/vgg16").rglob("*.prototxt")]
     assert sum(": 64" in text for text in texts) >= 3 and not any("224" in text for text in texts)
+    recipe = (tmp_path / "copy/tools/run/recipes/representations.sh").read_text()
+    assert '--layers "$map" --side 96 --pool sum,average,max,crow,rmac' in recipe
     solver = (tmp_path / "copy/prototxt/vgg16/solver.prototxt").read_text()
     assert "test_interval: 50000" in solver and "max_iter: 50000" in solver
     assert "MAX_ITER=3" in (tmp_path / "copy/profiles/article").read_text()
