@@ -130,6 +130,8 @@ def rehearse(place: Place, scale: Scale, stop: bool) -> int:
             f"The network's input here is {scale.side}, not VGG16's 224, and maps are as much smaller: less "
             "to compute and to keep, of as many pictures.\n"
         )
+        if scale.side < LEAST_SIDE:
+            page += f"Square pictures are {LEAST_SIDE} where R-MAC's regions are taken from their maps.\n"
     write_text(place.work / "rehearsal.md", page)
     print(page)
     return 0
@@ -407,7 +409,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="where it lies (default %(default)s)",
     )
-    parser.add_argument("--stop", action="store_true", help="stop every stage once, and let it go on")
+    parser.add_argument(
+        "--stop",
+        action="store_true",
+        help="stop every stage once, if it takes a minute (less in proportion to --scale), and let it go on",
+    )
     options = parser.parse_args(argv)
     place, scale = Place(options.work.absolute()), Scale(options.scale, options.side)
     return run_program(
