@@ -1,4 +1,4 @@
-"""VGG16 on the CPU: Caffe with the oneDNN engine against PyTorch and Caffe's own code.
+"""VGG16 on the CPU: Caffe with the oneDNN engine against what people use instead, and against its own code.
 
 Every peer is a process that stays up and computes when told to, one at a time, in alternating order.
 """
@@ -13,27 +13,47 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from bench.measure import Row, compare, finish, options, peak_mib, run_bench, seconds
+from bench.peers.vgg16 import onnxruntime_pass, openvino_pass, pixels, torch_pass
 from eval.forward.precision import why_no_bf16
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "prototxt/vgg16/deploy.prototxt"
+OURS, OURS_BF16, OWN = "onednn", "bf16", "caffe"
 PEERS = {
-    "onednn": "Caffe, oneDNN",
-    "bf16": "Caffe, oneDNN in bf16",
+    OURS: "Caffe, oneDNN",
+    OURS_BF16: "Caffe, oneDNN in bf16",
     "torch": "PyTorch, channels last",
-    "caffe": "Caffe's own code",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO in FP32",
+    "openvino_bf16": "OpenVINO in bf16",
+    OWN: "Caffe's own code",
 }
 CASES = {
     "fc7": "forward to fc7, 224x224, batch 8",
     "pool5": "forward to pool5, 768x1024, batch 1",
     "training": "forward and backward, 224x224, batch 8",
 }
-GOALS = {"fc7": "<= 0.65", "pool5": "<= 0.7", "training": "<= 0.8"}
-BF16_GOALS = {"fc7": "", "pool5": "<= 0.5"}
-CONVOLUTIONS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+COMPARED = {
+    "fc7": {
+        (OURS, "torch"): "<= 0.45",
+        (OURS, "onnxruntime"): "<= 0.5",
+        (OURS, "openvino"): "",
+        (OURS, OWN): "",
+        (OURS_BF16, OURS): "",
+        (OURS_BF16, "openvino_bf16"): "<= 1",
+    },
+    "pool5": {
+        (OURS, "torch"): "",
+        (OURS, "onnxruntime"): "",
+        (OURS, "openvino"): "",
+        (OURS, OWN): "",
+        (OURS_BF16, OURS): "<= 0.5",
+        (OURS_BF16, "openvino_bf16"): "",
+    },
+    "training": {(OURS, "torch"): "<= 0.45", (OURS, OWN): ""},
+}
+"""Of each case what is compared with what, and the goal of the ratio. PyTorch alone trains too."""
 
 
 def input_shape(case: str) -> tuple[int, int, int, int]:
@@ -41,7 +61,7 @@ def input_shape(case: str) -> tuple[int, int, int, int]:
     return (1, 3, 768, 1024) if case == "pool5" else (8, 3, 224, 224)
 
 
-def caffe_step(case: str) -> Callable[[], object]:
+def caffe_pass(case: str) -> Callable[[], object]:
     """One pass of a case by pycaffe, with random weights."""
     import caffe
     from caffe.proto import caffe_pb2
@@ -67,7 +87,7 @@ def caffe_step(case: str) -> Callable[[], object]:
         file.write(text_format.MessageToString(net_parameter))
         file.flush()
         net = caffe.Net(file.name, caffe.TRAIN if case == "training" else caffe.TEST)
-    net.blobs["data"].data[...] = 50 * np.random.default_rng(0).standard_normal(input_shape(case))
+    net.blobs["data"].data[...] = pixels(input_shape(case))
 
     def step() -> None:
         net.forward(end={"fc7": "fc7", "pool5": "pool5", "training": "loss"}[case])
@@ -77,46 +97,21 @@ def caffe_step(case: str) -> Callable[[], object]:
     return step
 
 
-def torch_step(case: str, threads: int) -> Callable[[], object]:
-    """One pass of a case by PyTorch: channels last, no gradients unless asked for."""
-    import torch
-    from torch.nn import functional
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    convolutions, channels = [], 3
-    for count, width in CONVOLUTIONS:
-        for _ in range(count):
-            convolution = torch.nn.Conv2d(channels, width, 3, padding=1)
-            torch.nn.init.kaiming_normal_(convolution.weight)
-            convolutions.append(convolution.to(memory_format=torch.channels_last))
-            channels = width
-    wide = [] if case == "pool5" else [torch.nn.Linear(25088, 4096), torch.nn.Linear(4096, 4096)]
-    last = torch.nn.Linear(4096, 1000)
-    x = (50 * torch.randn(*input_shape(case))).to(memory_format=torch.channels_last)
-    labels = torch.zeros(8, dtype=torch.long)
-
-    def forward() -> torch.Tensor:
-        y, layers = x, iter(convolutions)
-        for count, _ in CONVOLUTIONS:
-            for _ in range(count):
-                y = functional.relu(next(layers)(y), inplace=True)
-            y = functional.max_pool2d(y, 2)
-        if not wide:
-            return y
-        y = wide[0](y.flatten(1))
-        return wide[1](functional.dropout(functional.relu(y), training=case == "training"))
-
-    def train() -> None:
-        y = functional.dropout(functional.relu(forward()))
-        functional.cross_entropy(last(y), labels).backward()
-
-    return train if case == "training" else torch.inference_mode()(forward)
+def step_of(peer: str, case: str, threads: int) -> Callable[[], object]:
+    """One pass of a case by that peer."""
+    shape = input_shape(case)
+    if peer == "torch":
+        return torch_pass(case, shape, threads)
+    if peer == "onnxruntime":
+        return onnxruntime_pass(case, shape, threads)
+    if peer.startswith("openvino"):
+        return openvino_pass(case, shape, threads, "bf16" if peer.endswith("bf16") else "f32")
+    return caffe_pass(case)
 
 
 def serve(peer: str, case: str, threads: int) -> None:
     """Answer each line of standard input with a pass's seconds, its end with the peak memory in MiB."""
-    step = torch_step(case, threads) if peer == "torch" else caffe_step(case)
+    step = step_of(peer, case, threads)
     step()
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -127,8 +122,8 @@ def serve(peer: str, case: str, threads: int) -> None:
 def start(peer: str, case: str, threads: int) -> subprocess.Popen[str]:
     """A peer's process, set up and waiting."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-    environment |= {"CAFFE_CPU_ENGINE": "caffe" if peer == "caffe" else "onednn", "GLOG_minloglevel": "2"}
-    environment |= {"CAFFE_CPU_PRECISION": "bf16" if peer == "bf16" else "fp32"}
+    environment |= {"CAFFE_CPU_ENGINE": OWN if peer == OWN else OURS, "GLOG_minloglevel": "2"}
+    environment |= {"CAFFE_CPU_PRECISION": "bf16" if peer == OURS_BF16 else "fp32"}
     command = [sys.executable, "-m", "bench.caffe_cpu", "--serve", peer, "--cases", case]
     process = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -148,8 +143,10 @@ def _answer(process: subprocess.Popen[str], question: str = "") -> str:
 
 def measure(case: str, runs: int, threads: int) -> list[Row]:
     """The rows of one case: every peer in turn, `runs` passes each. bf16 only where it is to be had."""
-    bf16 = case in BF16_GOALS and not why_no_bf16()
-    peers = [peer for peer in PEERS if peer != "bf16" or bf16]
+    compared = COMPARED[case]
+    if why_no_bf16():
+        compared = {pair: goal for pair, goal in compared.items() if OURS_BF16 not in pair}
+    peers = [peer for peer in PEERS if any(peer in pair for pair in compared)]
     processes = {peer: start(peer, case, threads) for peer in peers}
     milliseconds: dict[str, list[float]] = {peer: [] for peer in peers}
     for run in range(runs):
@@ -158,19 +155,15 @@ def measure(case: str, runs: int, threads: int) -> list[Row]:
             milliseconds[peer].append(1000 * passed / input_shape(case)[0])
     memory = {peer: float(process.communicate()[0]) for peer, process in processes.items()}
     what = f"VGG16 {CASES[case]}, {threads} threads"
-    ours, own = PEERS["onednn"], PEERS["caffe"]
-    rows = [
-        compare(what, ours, PEERS[peer], "ms an image", milliseconds["onednn"], milliseconds[peer], goal=goal)
-        for peer, goal in (("torch", GOALS[case]), ("caffe", ""))
-    ] + [
-        compare(f"{what}, peak memory", ours, own, "MiB", [memory["onednn"]], [memory["caffe"]], goal="<= 1")
-    ]
-    if bf16:
-        half = PEERS["bf16"]
-        times = milliseconds["bf16"], milliseconds["onednn"]
-        rows.append(compare(what, half, ours, "ms an image", *times, goal=BF16_GOALS[case]))
-        bytes_held = [memory["bf16"]], [memory["onednn"]]
-        rows.append(compare(f"{what}, peak memory", half, ours, "MiB", *bytes_held, goal="<= 1"))
+    rows = []
+    for (ours, peer), goal in compared.items():
+        times = milliseconds[ours], milliseconds[peer]
+        rows.append(compare(what, PEERS[ours], PEERS[peer], "ms an image", *times, goal=goal))
+    for ours, peer in ((OURS, OWN), (OURS_BF16, OURS)):
+        if (ours, peer) in compared:
+            held = [memory[ours]], [memory[peer]]
+            row = compare(f"{what}, peak memory", PEERS[ours], PEERS[peer], "MiB", *held, goal="<= 1")
+            rows.append(row)
     return rows
 
 
@@ -178,8 +171,8 @@ def main() -> int:
     """Measure the cases one after another."""
     parser = options(
         "caffe_cpu",
-        "VGG16 on the CPU: Caffe with the oneDNN engine beside PyTorch and Caffe's own code, in float32; and "
-        "in bf16 beside itself.",
+        "VGG16 on the CPU: Caffe with the oneDNN engine beside PyTorch, ONNX Runtime, OpenVINO and Caffe's "
+        "own code, in float32; and in bf16, where the CPU has it, beside itself and OpenVINO.",
         "--cases fc7 --runs 9",
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))

@@ -21,6 +21,7 @@ from eval.distractors import counting as comparison
 from eval.distractors import ranking as distractors
 from eval.distractors.counting import Comparison, float32_error
 from eval.distractors.ranking import Searched, average_precision, open_distractors, rank_among
+from eval.files import features
 from eval.rank.recipe import SIMILARITY_DECIMALS, l2_normalise, rank, similarities
 
 
@@ -91,6 +92,7 @@ def test_same_places_and_figures_as_one_ranking_of_all(
 ) -> None:
     monkeypatch.setattr(distractors, "BLOCK_VALUES", block_values)
     monkeypatch.setattr(distractors, "MOST_ROWS", most_rows)
+    monkeypatch.setattr(features, "NAMES_AT_ONCE", 90)
     names, layers = crowd(scene, 700)
     one = save(tmp_path / "one.h5", names[:300], {key: rows[:300] for key, rows in layers.items()}, **how)
     two = save(tmp_path / "two.h5", names[300:], {key: rows[300:] for key, rows in layers.items()}, **how)
@@ -163,6 +165,7 @@ def test_drawn_worlds(tmp_path_factory: pytest.TempPathFactory, world: tuple, da
         patch.setattr(distractors, "MOST_ROWS", data.draw(st.integers(1, 9)))
         patch.setattr(comparison, "MOST_PAIRS", data.draw(st.sampled_from([1, 4, 1 << 20])))
         patch.setattr(comparison, "EXACT_PAIRS", data.draw(st.integers(1, 9)))
+        patch.setattr(comparison, "ROWS_IN_CACHE", data.draw(st.integers(1, 9)))
         asked = Searched(names, unit, scores, rank(scores), positives, junk)
         standings = rank_among(among, "x", lambda rows: rows, asked, first=first, jobs=2)
 
@@ -231,7 +234,11 @@ def test_float32_stays_within_its_bound(dimensions: int) -> None:
     assert error < float32_error(dimensions) + 2.0**-17
 
 
-def test_bad_distractors(scene: Scene, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_distractors(
+    scene: Scene, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "ROWS_IN_CACHE", 8)
+    monkeypatch.setattr(distractors, "NAMES_AT_ONCE", 3)
     names, layers = crowd(scene, 50)
     path = tmp_path / "far.h5"
     options = ("--distractors", path)

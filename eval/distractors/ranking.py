@@ -6,19 +6,20 @@ it comes before, and whether it is among the first few. The places, ties include
 everything by eval.rank.recipe.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import h5py
 import numpy as np
+from numpy.dtypes import StringDType
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -28,9 +29,10 @@ from eval.distractors.counting import (
     Comparison,
     Integers,
     NotFiniteError,
+    Scratch,
     Vectors,
 )
-from eval.files.features import check_vectors, names_of, open_features
+from eval.files.features import NAMES_AT_ONCE, check_vectors, names_in_parts, open_features
 from eval.rank.recipe import Floats, Ranking
 
 # 8 MB in float32: a block stays near the core that works on it.
@@ -47,33 +49,47 @@ class Distractors:
     def __init__(self, files: Sequence[h5py.File], taken: Iterable[str]) -> None:
         """Read the names; `taken` are names that no distractor can have.
 
-        Raises ValueError where one has, where two have the same, or where names_of does.
+        Raises ValueError where one has, where two have the same, or where names_in_parts does.
         """
         self._files = files
         self._starts = [0]
-        self.names: list[str] = []
+        parts = []
         for file in files:
-            self.names += names_of(file, "database")
-            self._starts.append(len(self.names))
-        order = sorted(range(len(self.names)), key=self.names.__getitem__)
-        for one, other in pairwise(order):
-            if self.names[one] == self.names[other]:
-                raise ValueError(f"{self.names[one]} is there twice among the distractors")
-        self._by_name = np.array(order, np.int32)
-        self.places = np.empty(len(order), np.int32)
+            # 16 bytes a short name, where Python's own take 70
+            parts += [np.array(some, StringDType()) for some in names_in_parts(file, "database")]
+            self._starts.append(sum(map(len, parts)))
+        self._names = np.concatenate(parts)
+        del parts
+        self._by_name = np.argsort(self._names, kind="stable").astype(np.int32)
+        self._refuse_twins()
+        self.places = np.empty(len(self), np.int32)
         """(N,): each row's place in the order of names."""
-        self.places[self._by_name] = np.arange(len(order), dtype=np.int32)
+        self.places[self._by_name] = np.arange(len(self), dtype=np.int32)
         for name in taken:
             place = self.before(name)
-            if place < len(self) and self.names[order[place]] == name:
+            if place < len(self) and self.name(self._by_name[place]) == name:
                 raise ValueError(f"{name} is a distractor and a picture to be searched or found at once")
 
+    def _refuse_twins(self) -> None:
+        for at in range(0, len(self) - 1, NAMES_AT_ONCE):
+            names = self._names[self._by_name[at : at + NAMES_AT_ONCE + 1]]
+            for i in np.flatnonzero(names[1:] == names[:-1])[:1]:
+                one, other = self._by_name[at + i : at + i + 2]
+                files = [bisect_right(self._starts, row) - 1 for row in (one, other)]
+                if files[0] == files[1]:
+                    raise ValueError(f"{self._files[files[0]].filename} has {names[i]} twice in database")
+                raise ValueError(f"{names[i]} is there twice among the distractors")
+
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self._names)
+
+    def name(self, row: int) -> str:
+        """The name of a row."""
+        return str(self._names[row])
 
     def before(self, name: str) -> int:
         """How many distractors' names come before this one."""
-        return bisect_left(self._by_name, name, key=self.names.__getitem__)
+        return bisect_left(self._by_name, name, key=self.name)
 
     def check(self, layer: str, dimensions: int) -> None:
         """Raise ValueError where a file lacks the layer, or has it in another shape."""
@@ -103,9 +119,9 @@ class Block(NamedTuple):
     end: int
     start: int
 
-    def read(self) -> NDArray[np.float32]:
-        """The rows' vectors (n, D)."""
-        vectors = np.empty((self.end - self.begin, self.data.shape[1]), np.float32)
+    def read(self, scratch: Scratch) -> NDArray[np.float32]:
+        """The rows' vectors (n, D), in the thread's memory: the next block's take their place."""
+        vectors = scratch("block", (self.end - self.begin, self.data.shape[1]), np.float32)
         self.data.read_direct(vectors, np.s_[self.begin : self.end])
         return vectors
 
@@ -182,8 +198,10 @@ def rank_among(
     before[~compare.is_open] = [distractors.before(searched.names[i]) for found in columns for i in found]
     above = np.zeros(len(scores), np.int64)
 
+    scratch = Scratch()
+
     def work(block: Block) -> list[tuple[int, Compared]]:
-        return list(compare_block(block, project, compare, distractors))
+        return list(compare_block(block, block.read(scratch), project, compare, distractors))
 
     with threadpool_limits(1):  # a BLAS thread in each of ours, so that none waits for another
         for start, compared in chain.from_iterable(in_order(work, distractors.blocks(layer), jobs)):
@@ -201,10 +219,13 @@ def rank_among(
 
 
 def compare_block(
-    block: Block, project: Project, compare: Comparison, distractors: Distractors
+    block: Block,
+    read: NDArray[np.float32],
+    project: Project,
+    compare: Comparison,
+    distractors: Distractors,
 ) -> Iterator[tuple[int, Compared]]:
-    """Read and compare a block, in slices: the number of a slice's first row and what came of it."""
-    read = block.read()
+    """Compare what was read of a block, in slices: the number of a slice's first row and what came of it."""
     for at in range(0, len(read), MOST_ROWS):
         start = block.start + block.begin + at
         try:
@@ -212,7 +233,7 @@ def compare_block(
                 compared = compare(project(read[at : at + MOST_ROWS]))
         except NotFiniteError as error:
             where = f"{block.data.file.filename}: {block.data.name.lstrip('/')}"
-            name = distractors.names[start + error.row]
+            name = distractors.name(start + error.row)
             raise ValueError(f"{where} holds a value that is not finite, for {name}") from None
         yield start, compared
 
@@ -294,7 +315,7 @@ class Leaders:
             for scores, order in zip(searched.scores, searched.ranking, strict=True)
         ]
         for query, score, row in zip(self._query, self._score, self._row, strict=True):
-            rivals[query].append((-score, distractors.names[row]))
+            rivals[query].append((-score, distractors.name(int(row))))
         return [[name for _, name in sorted(of_query)[: self._first]] for of_query in rivals]
 
     def _cut(self) -> None:

@@ -30,6 +30,7 @@ from tools.files.hdf5 import nodes, refuse_damaged
 from tools.files.pointers import refuse_pointer
 
 STAMPS = "stamps"
+NAMES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -96,23 +97,30 @@ def names_of(features: h5py.File, group: str) -> list[str]:
 
     Raises ValueError where there are none, one is there twice, or one can't stand in a ranked list.
     """
-    held = features.get(group)
-    data = held.get("names") if isinstance(held, h5py.Group) else None
-    if not isinstance(data, h5py.Dataset) or h5py.check_string_dtype(data.dtype) is None or data.ndim != 1:
-        raise ValueError(f"{features.filename} has no {group}/names, as a features file has")
-    try:
-        names = list(data.asstr()[:])
-    except UnicodeDecodeError:
-        raise ValueError(f"{features.filename} has names in {group} that are not UTF-8") from None
-    if not names:
-        raise ValueError(f"{features.filename} has no names in {group}")
-    for name in names:
-        if not name or name != name.strip(BLANKS) or set("\r\n\ufeff") & set(name):
-            raise ValueError(f"{features.filename}: {name!r} can't stand in a list of one name a line")
+    names = [name for some in names_in_parts(features, group) for name in some]
     if len(set(names)) < len(names):
         twice = next(one for one, other in pairwise(sorted(names)) if one == other)
         raise ValueError(f"{features.filename} has {twice} twice in {group}")
     return names
+
+
+def names_in_parts(features: h5py.File, group: str) -> Iterator[list[str]]:
+    """Names of a group, some at a time. Raises ValueError as names_of does, but not for a name twice."""
+    held = features.get(group)
+    data = held.get("names") if isinstance(held, h5py.Group) else None
+    if not isinstance(data, h5py.Dataset) or h5py.check_string_dtype(data.dtype) is None or data.ndim != 1:
+        raise ValueError(f"{features.filename} has no {group}/names, as a features file has")
+    if not len(data):
+        raise ValueError(f"{features.filename} has no names in {group}")
+    for at in range(0, len(data), NAMES_AT_ONCE):
+        try:
+            names = list(data.asstr()[at : at + NAMES_AT_ONCE])
+        except UnicodeDecodeError:
+            raise ValueError(f"{features.filename} has names in {group} that are not UTF-8") from None
+        for name in names:
+            if not name or name != name.strip(BLANKS) or set("\r\n\ufeff") & set(name):
+                raise ValueError(f"{features.filename}: {name!r} can't stand in a list of one name a line")
+        yield names
 
 
 def layers_of(features: h5py.File, group: str) -> list[str]:
