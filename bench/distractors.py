@@ -83,10 +83,15 @@ def searched_pictures(folder: Path) -> Searched:
     return Searched(database.names, unit, scores, rank(scores), positives, junk)
 
 
-def product_from_file(blocks: Iterable[Block], queries: np.ndarray) -> None:
-    """Read each block while the one before is multiplied, by BLAS on all cores; nothing is done with it."""
+def product_from_file(blocks: Iterable[Block], queries: np.ndarray, *, lengths: bool = False) -> None:
+    """Read each block while the one before is multiplied, by BLAS on all cores; nothing is done with it.
+
+    With `lengths` those of the vectors too, without which a product is no cosine.
+    """
     for block in read_ahead(blocks):
         np.matmul(block, queries.T)
+        if lengths:
+            np.vecdot(block, block)
 
 
 def read_ahead(blocks: Iterable[Block]) -> Iterator[np.ndarray]:
@@ -102,7 +107,8 @@ def read_ahead(blocks: Iterable[Block]) -> Iterator[np.ndarray]:
 
 
 def times(folder: Path, runs: int) -> list[list[float]]:
-    """Seconds of the streamed ranking, of the bare product from the file, and of that from memory."""
+    """Seconds of the streamed ranking; of the bare product from the file, of that with the vectors' lengths,
+    and of the product from memory."""
     searched = searched_pictures(folder)
     near = searched.queries.astype(np.float32)
     with open_distractors([folder / "far.h5"], searched.names) as distractors:
@@ -111,6 +117,7 @@ def times(folder: Path, runs: int) -> list[list[float]]:
         return alternate(
             lambda: rank_among(distractors, LAYER, lambda rows: rows, searched, first=100, jobs=cores()),
             lambda: product_from_file(blocks, near),
+            lambda: product_from_file(blocks, near, lengths=True),
             lambda: [np.matmul(block, near.T) for block in held],
             runs=runs,
         )
@@ -137,13 +144,14 @@ def measured(folder: Path, count: int, dimensions: int, runs: int) -> list[Row]:
     make_ground_truth(folder / "gt")
     write_features(folder / "features.h5", PICTURES, dimensions)
     write_distractors(folder / "far.h5", count, dimensions)
-    ours, from_file, from_memory = in_fresh_process(times, folder, runs)
+    ours, from_file, with_lengths, from_memory = in_fresh_process(times, folder, runs)
     programs = [in_fresh_process(whole_program, folder) for _ in range(max(runs // 3, 1))]
     of_goal_size = (count, dimensions) == (DISTRACTORS, DIMENSIONS)
     goal, memory_goal = (GOAL, MEMORY_GOAL) if of_goal_size else ("", "")
     what = f"{LANDMARKS * QUERIES_EACH} queries among {count} x {dimensions} float32, {cores()} cores"
     return [
         compare(what, "ranked, from the file", "product, from the file", "s", ours, from_file, goal=goal),
+        compare(what, "ranked, from the file", "product and lengths, from the file", "s", ours, with_lengths),
         compare(what, "ranked, from the file", "product, from memory", "s", ours, from_memory),
         compare(what, "eval.score, whole program", "", "s", [seconds for seconds, _ in programs]),
         compare(

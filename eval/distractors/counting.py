@@ -119,7 +119,7 @@ class Comparison:
             near, squares = _in_float32(vectors[here], at)
             scaled = self._products(near)
             scaled *= (np.float32(STEPS) / np.sqrt(squares))[:, np.newaxis]
-            keys[:, here] = scaled.T[: len(keys)].astype(np.int32)
+            np.copyto(keys[:, here], scaled.T[: len(keys)], casting="unsafe")
         keys <<= ROW_BITS
         keys |= np.arange(len(vectors), dtype=np.int32)
         keys.sort(axis=1)
