@@ -25,7 +25,8 @@ REPORT=$W/report                            # the run as one page
 { # read to its end before it runs: an edit or a pull meanwhile does no harm
 
 if stage setup "What the run needs: Debian's packages, .venv, BVLC Caffe built from its source"; then
-    let_sudo_ask && each_time tools/setup.sh
+    let_sudo_ask || true # what sudo refuses, the set-up says
+    each_time tools/setup.sh
 fi
 ready_caffe
 

@@ -207,7 +207,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.thing == "landmarks":
             getter = PictureGetter(patience, args.max_mb * 1_000_000, args.min_side)
             return get_landmarks(args.urls, args.out, args.report, getter, args.threads)
-        thing = chosen(args.sources, args.thing, args.url, os.environ.get(MIRROR, ""))
+        mirror = "" if args.url else os.environ.get(MIRROR, "")
+        try:
+            return from_places(mirror)
+        except ValueError as error:
+            if not mirror:
+                raise
+            _tell([f"{error}; again, without {MIRROR}"])
+            return from_places("")
+
+    def from_places(mirror: str) -> list[str]:
+        thing = chosen(args.sources, args.thing, args.url, mirror)
         if args.thing == "sfm120k":
             return obtain_sfm120k(
                 thing, args.out, patience, images=args.images, keep_archive=args.keep_archive

@@ -308,10 +308,92 @@ def test_what_was_begun_with_other_files_is_begun_anew(stopped) -> None:
     assert stopped.build() == (0, ALL)
 
 
-def test_a_source_of_ones_own_may_have_changed_since(stopped, fresh) -> None:
-    stopped.environment["CAFFE_SOURCE"] = str(fresh)
+@pytest.fixture
+def own_source(tmp_path, fresh) -> Path:
+    source = tmp_path / "my caffe"
+    shutil.copytree(fresh, source)
+    (source / "src/caffe/proto").mkdir(parents=True, exist_ok=True)
+    (source / "src/caffe/proto/caffe.proto").touch()
+    return source
+
+
+def test_a_source_of_ones_own_is_compiled_again_where_it_has_changed(stopped, own_source, capfd) -> None:
+    stopped.environment["CAFFE_SOURCE"] = str(own_source)
     stopped.build(stop="ninja")
+    assert stopped.build() == (0, ALL[2:])
+    assert stopped.build() == (0, [])
+    with (own_source / "src/caffe/proto/caffe.proto").open("a") as file:
+        file.write("// changed\n")
+    assert stopped.build("--check")[0] == 1
     assert stopped.build() == (0, ALL)
+    capfd.readouterr()
+    del stopped.environment["CAFFE_SOURCE"]
+    assert stopped.build() == (0, ALL)
+    said = capfd.readouterr().out.splitlines()
+    assert (
+        said[0] == f"build: Caffe of {own_source} is replaced by the pinned one, as CAFFE_SOURCE is not set"
+    )
+
+
+def test_what_cannot_be_built_is_said_at_once(stopped, tmp_path, capfd) -> None:
+    """Before anything is installed for it: tools/setup.sh asks by --check."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mine/build").mkdir(parents=True)
+    (tmp_path / "mine/build/thesis").touch()
+    for name, value, sentence in (
+        ("CAFFE_SOURCE", tmp_path / "typo", "CAFFE_SOURCE={} does not exist"),
+        (
+            "CAFFE_SOURCE",
+            tmp_path / "empty",
+            "CAFFE_SOURCE={} holds no Caffe (src/caffe/proto/caffe.proto is missing)",
+        ),
+        (
+            "CAFFE_PREFIX",
+            tmp_path / "mine",
+            "{} is there, and this script did not make it: name another place in CAFFE_PREFIX",
+        ),
+        ("CAFFE_PREFIX", tmp_path / "calls/below a file", "cannot write to {}"),
+    ):
+        before = stopped.environment.copy()
+        stopped.environment[name] = str(value)
+        for options in (("--check",), ()):
+            assert stopped.build(*options) == (2, [])
+            assert capfd.readouterr().err == f"build: {sentence.format(value)}\n"
+        stopped.environment = before
+    assert (tmp_path / "mine/build/thesis").exists()
+
+
+SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", ["R&D", "C#", 'a"b', "co$t", "it's é", "plain"])
+def test_env_sh_names_the_environment_whatever_its_letters_are(stopped, tmp_path, name, shell) -> None:
+    stopped.environment["CAFFE_VENV"] = str(tmp_path / name / "venv")
+    assert stopped.build() == (0, ALL)
+    assert found_by(shell, stopped.prefix) == [
+        str(stopped.prefix),
+        f"{stopped.prefix}/bin",
+        f"{tmp_path / name}/venv/bin",
+    ]
+
+
+def found_by(shell: str, prefix: Path) -> list[str]:
+    """CAFFE_PREFIX and the first of PATH after `source env.sh`."""
+    command = f'cd "{prefix}" && . ./env.sh; printf "%s\\n" "$CAFFE_PREFIX" "$PATH"'
+    done = subprocess.run([shell, "-c", command], capture_output=True, text=True)
+    place, path = done.stdout.splitlines()
+    return [place, *path.split(":")[:2]]
+
+
+def test_env_sh_follows_a_move(stopped, tmp_path) -> None:
+    """Nothing is compiled for that."""
+    stopped.environment["CAFFE_VENV"] = str(tmp_path / "one")
+    stopped.build()
+    moved = stopped.prefix.rename(tmp_path / "moved")
+    stopped.environment |= {"CAFFE_VENV": str(tmp_path / "other"), "CAFFE_PREFIX": str(moved)}
+    assert stopped.build() == (0, [])
+    assert found_by("bash", moved) == [str(moved), f"{moved}/bin", str(tmp_path / "other/bin")]
 
 
 @pytest.mark.parametrize(("major", "brought"), [(None, True), (3, True), (2, False)])

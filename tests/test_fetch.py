@@ -516,6 +516,25 @@ def test_a_mirror_is_asked_before_the_published_address(
     assert names(tmp_path / "jpg") == {"0.jpg", "1.jpg", "2.jpg"}
 
 
+def test_what_a_mirror_has_in_part_comes_from_the_published_address(
+    site: Site, run, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """An archive without the pictures that it should hold; else the mirror would be asked for it for ever."""
+    whole = tgz({f"{i}.jpg": jpg(i) for i in range(3)})
+    site.files |= {"/near/images.tgz": tgz({"readme": b"x"}), "/far/images.tgz": whole}
+    text = sources.read_text()
+    sources.write_text(
+        text.replace(
+            'name = "images.tgz", urls = []', f'name = "images.tgz", urls = ["{site.root}/far/images.tgz"]'
+        )
+    )
+    monkeypatch.setenv("DATA_URL", f"{site.root}/near")
+    assert run("oxford5k-images", tmp_path / "jpg") == 0
+    assert names(tmp_path / "jpg") == {"0.jpg", "1.jpg", "2.jpg"}
+    assert "0 .jpg inside" in (said := capsys.readouterr().out) and "again, without DATA_URL" in said
+    assert run("oxford5k-images", tmp_path / "other", "--url", f"{site.root}/near/images.tgz") == 1
+
+
 # Two at once, and interrupted
 
 

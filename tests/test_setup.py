@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -211,12 +212,13 @@ if words == ["--print-architecture"]:
 place = os.environ["APT_STATE"]
 state = json.load(open(place))
 if name == "sudo":
-    if words == ["-n", "true"]: sys.exit(0)
+    if state.get("no_sudo"): sys.exit("you are not in the sudoers file")
+    if words in (["-n", "true"], ["-v"]): sys.exit(0)
     os.execvp(words[0], words)
 if name == "dpkg-query":
-    if "Status-Status" in words[2]: print("\n".join(state["packages"].values()))
-    elif words[3] not in state["packages"]: sys.exit(1)
-    else: print("install ok " + state["packages"][words[3]], end="")
+    if words[3:] and words[3] not in state["packages"]: sys.exit(1)
+    if words[3:]: print(state["packages"][words[3]], os.environ.get("ARCHITECTURE", "amd64"))
+    else: print("\n".join(state["packages"].values()))
     sys.exit(0)
 sources = [word.partition("=")[2] for word in words if word.startswith("Dir::Etc::SourceList=")]
 state.setdefault("sources", []).extend(open(one).read().splitlines() for one in sources)
@@ -260,6 +262,7 @@ def apt(setup: SetUp) -> SetUp:
     (setup.venv / "bin" / "python").symlink_to(python)
     (setup.venv / "lib" / python.name).mkdir(parents=True)
     (setup.venv / "requirements.txt").write_text(setup.requirements.read_text())
+    (setup.venv / "pyvenv.cfg").write_text(f"command = /usr/bin/python3 -m venv {setup.venv}\n")
     setup.environment |= {
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
         "APT_STATE": str(setup.folder / "state.json"),
@@ -309,6 +312,106 @@ def test_no_network_is_a_sentence(apt) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("packages: apt-get update failed: is there a network")
     assert state["packages"] == {}
+
+
+STATUS = """Package: one
+Status: hold ok installed
+Architecture: amd64
+Version: 1
+
+Package: two
+Status: install ok installed
+Architecture: amd64
+Multi-Arch: same
+Version: 1
+
+Package: two
+Status: install ok installed
+Architecture: i386
+Multi-Arch: same
+Version: 1
+
+Package: three
+Status: install ok installed
+Architecture: i386
+Version: 1
+
+Package: four
+Status: install ok installed
+Architecture: all
+Version: 1
+
+Package: five
+Status: deinstall ok config-files
+Architecture: all
+Version: 1
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the packages are amd64's")
+def test_dpkg_itself_says_what_is_there(setup, tmp_path) -> None:
+    """A held package is, and one that is there for i386 too; for i386 alone it is not, nor are leftovers."""
+    for folder in ("info", "updates"):
+        (tmp_path / "dpkg" / folder).mkdir(parents=True)
+    (tmp_path / "dpkg" / "status").write_text(STATUS)
+    setup.packages.write_text(
+        "".join(f"run {one} [{SYSTEMS}]\n" for one in ("one", "two", "three", "four", "five", "six"))
+    )
+    done = subprocess.run(
+        [on(setup, "debian12"), "--missing", "run"],
+        env=setup.environment | {"DPKG_ADMINDIR": str(tmp_path / "dpkg")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["five", "six", "three"]
+
+
+@pytest.mark.parametrize("command", [("packages.sh", "--install", "runn"), ("setup.sh", "--test"),
+                                     ("setup.sh", "--check"), ("setup.sh", "--venv", "--tsts")])  # fmt: skip
+def test_a_word_that_is_none_of_its_own_is_refused(apt, command) -> None:
+    done = subprocess.run(
+        [apt.packages.with_name(command[0]), *command[1:]],
+        env=apt.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "(see --help)" in done.stderr and done.stdout == ""
+
+
+def test_help_is_all_that_help_does(apt) -> None:
+    done = subprocess.run(
+        [*apt.command, "--tests", "--help"], env=apt.environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("Usage: tools/setup.sh") and "setup: ready" not in done.stdout
+
+
+def test_pip_s_settings_for_another_place_do_not_count(setup, tmp_path) -> None:
+    """A package that lies elsewhere does not do, and none is put elsewhere."""
+    setup.environment |= {"PIP_TARGET": str(tmp_path / "target"), "PYTHONPATH": str(tmp_path / "path")}
+    with zipfile.ZipFile(tmp_path / "wheels" / "many-1.0-py3-none-any.whl") as wheel:
+        wheel.extractall(tmp_path / "path")
+    done = setup.run()
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "target").exists()
+    del setup.environment["PYTHONPATH"]
+    assert setup.works()
+
+
+def test_an_environment_that_was_moved_or_copied_is_made_anew(setup) -> None:
+    """Its programs name the place where they were made."""
+    assert setup.run("--venv").returncode == 0
+    copy = setup.venv.with_name("copy of it")
+    shutil.copytree(setup.venv, copy, symlinks=True)
+    (copy / "bin" / "mark").touch()
+    setup.environment["CAFFE_VENV"] = str(copy)
+    done = setup.run("--venv")
+    assert done.returncode == 0 and "making the virtual environment" in done.stdout
+    assert not (copy / "bin" / "mark").exists()
+    assert (copy / "bin" / "pip").read_bytes().count(bytes(copy)) and setup.works()
+    link = setup.folder / "link"
+    link.symlink_to(copy)
+    setup.environment["CAFFE_VENV"] = str(link)
+    assert setup.run("--venv").stdout == ""  # the same place by another name
 
 
 OS_RELEASES = {
@@ -382,7 +485,8 @@ def test_another_system_is_told_of_the_container_and_nothing_is_made(apt, releas
     said = re.search('PRETTY_NAME="(.*)"', OS_RELEASES[release])
     assert said and done.stderr == (
         f"packages: {said[1]} is neither Debian 12 or 13 nor Ubuntu 24.04; in a container it works all the same: "  # noqa: E501
-        'docker build -t caffe-article . && docker run --rm -v "$PWD/out:/workspace" caffe-article\n'
+        "mkdir -p out && docker build -t caffe-article . && "
+        'docker run --rm -v "$PWD/out:/workspace" caffe-article\n'
     )
 
 

@@ -206,7 +206,7 @@ def test_a_stopped_step_is_waited_for_and_has_its_last_words(
     process = subprocess.Popen(["bash", path], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.001)  # at once: what reads its words must have begun before it
     process.send_signal(number)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == status

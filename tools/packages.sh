@@ -37,12 +37,15 @@ of_release() { # FIELD...: put together
 
 # names KIND...: in brackets stand releases and architectures; a line that names none of a sort is for all of that sort
 names() {
-    local release name
+    local release name kind
+    for kind in "$@"; do
+        grep -q "^$kind " "$list" || { echo "packages: there is no kind $kind (see --help)" >&2 && return 2; }
+    done
     release=$(of_release ID VERSION_ID)
     if ! grep -qE "\[([^]]* )?${release:-none}[] ]" "$list"; then
         name=$(of_release PRETTY_NAME)
         echo "packages: ${name:-this system} is neither Debian 12 or 13 nor Ubuntu 24.04; in a container it works all the" \
-            "same: docker build -t caffe-article . && docker run --rm -v \"\$PWD/out:/workspace\" caffe-article" >&2
+            "same: mkdir -p out && docker build -t caffe-article . && docker run --rm -v \"\$PWD/out:/workspace\" caffe-article" >&2
         return 3
     fi
     awk -v kinds=" $* " -v release="$release" -v architecture="$(dpkg --print-architecture)" '
@@ -59,11 +62,18 @@ names() {
 }
 
 missing() { # KIND...
-    local package all
+    local package all architecture
     all=$(names "$@") || return
-    while read -r package; do
-        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || echo "$package"
+    architecture=$(dpkg --print-architecture)
+    while read -r package; do # held ones are there too, and a second architecture's copy is not the one that is needed
+        grep -qxE "installed (all|$architecture)" <<<"$(dpkg-query -W -f '${db:Status-Status} ${Architecture}\n' "$package" 2>/dev/null)" ||
+            echo "$package"
     done <<<"$all"
+}
+
+# sudo asks for its password here, so that a wrong one is not taken for a mirror's fault
+can_be_root() {
+    ((EUID == 0)) || { command -v sudo >/dev/null && if [[ -t 0 ]]; then sudo -v; else sudo -n true 2>/dev/null; fi; }
 }
 
 as_root() {
@@ -134,7 +144,7 @@ install() { # KIND...
     wanted=$(missing "$@") || exit
     [[ -n $wanted ]] || return 0
     mapfile -t wanted <<<"$wanted"
-    if ((EUID != 0)) && ! { command -v sudo && { [[ -t 0 ]] || sudo -n true; }; } >/dev/null 2>&1; then
+    if ! can_be_root; then
         die "these packages are missing and need root to install: ${wanted[*]}. Ask for them, or use the container: README.md, 'In a container'."
     fi
     echo "packages: installing ${#wanted[@]} of them, which takes some minutes: ${wanted[*]}"

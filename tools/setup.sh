@@ -27,7 +27,7 @@ HELP
 [[ ${1:-} == -h || ${1:-} == --help ]] && { usage; exit; }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-venv=${CAFFE_VENV:-$root/.venv}
+venv=$(realpath -ms -- "${CAFFE_VENV:-$root/.venv}")
 
 die() {
     echo "setup: $*" >&2
@@ -65,8 +65,11 @@ without_tests() { sed '/^# tests/,$d' "$root/tools/requirements.txt"; }
 
 wanted() { if [[ $tests == yes ]]; then cat "$root/tools/requirements.txt"; else without_tests; fi; }
 
+# made at another place it names that one in its programs, here and in a copy
+made_here() { [[ $(sed -n 's/^command = .* -m venv //p' "$venv/pyvenv.cfg" 2>/dev/null) -ef $venv ]]; }
+
 venv_serves() {
-    [[ -x $venv/bin/python && -d $venv/lib/$python ]] || return 1
+    [[ -x $venv/bin/python && -d $venv/lib/$python ]] && made_here || return 1
     cmp -s "$root/tools/requirements.txt" "$mark" || cmp -s <(wanted) "$mark"
 }
 
@@ -76,7 +79,7 @@ others_in_venv() { find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock ! -name ha
 begin_venv() {
     [[ -e $half_made || -e $mark || -z $(others_in_venv -print -quit) ]] ||
         die "$venv is there, and this script did not make it: move it away, or name another place in CAFFE_VENV"
-    [[ ! -e $half_made && -e $mark && -x $venv/bin/pip && -d $venv/lib/$python ]] && local whole=yes
+    [[ ! -e $half_made && -e $mark && -x $venv/bin/pip && -d $venv/lib/$python ]] && made_here && local whole=yes
     touch "$half_made"
     sync "$half_made" "$venv"
     rm -f "$mark"
@@ -95,7 +98,8 @@ make_venv() {
         others_in_venv -exec rm -rf {} +
         /usr/bin/python3 -m venv "$venv"
     fi
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r <(wanted) ||
+    # settings that would send packages elsewhere, or find them there, do not count
+    env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_USER "$venv/bin/python" -I -m pip install -q --disable-pip-version-check -r <(wanted) ||
         die "pip could not install the Python packages (tools/requirements.txt) into $venv"
     sync -f "$venv"
     wanted >"$mark.new"
@@ -112,25 +116,29 @@ for option in "$@"; do
         --tests) tests=yes && kinds+=(test) ;;
         --venv) only_venv=yes ;;
         --ask) ask=yes ;;
+        -h | --help) usage; exit ;;
+        --check | --test) echo "setup: unknown option $option (see --help)" >&2; exit 2 ;;
         *) build_options+=("$option") ;;
     esac
 done
 if [[ $only_venv == yes ]]; then
+    ((${#build_options[@]} == 0)) || { echo "setup: --venv goes with --tests alone (see --help)" >&2; exit 2; }
     make_venv
     exit
 fi
-status=0
-"$root/tools/caffe/build.sh" --check "${build_options[@]}" || status=$?
-((status < 2)) || exit "$status" # options that can't be right
+status=0 said=/dev/stderr
+[[ $ask == no ]] || said=/dev/null # the set-up that comes says it
+"$root/tools/caffe/build.sh" --check "${build_options[@]}" 2>"$said" || status=$?
+((status < 2)) || exit "$status" # what can't be right
 [[ $status == 0 ]] || { build=yes && kinds+=(build); }
 if [[ $ask == yes ]]; then # for a caller that runs this behind the terminal's back, where sudo can't ask
-    [[ $EUID -eq 0 || -z $("$root/tools/packages.sh" --missing "${kinds[@]}") ]] || sudo -v
+    [[ $EUID -eq 0 || -z $("$root/tools/packages.sh" --missing "${kinds[@]}") ]] || ! command -v sudo >/dev/null || sudo -v
     exit
 fi
 install_packages "${kinds[@]}"
 make_venv
 if [[ $build == yes ]]; then
     echo "setup: Caffe is made from its source: compiling takes 3 minutes on two idle cores, for GPUs much longer"
-    "$root/tools/caffe/build.sh" "${build_options[@]}"
 fi
+"$root/tools/caffe/build.sh" "${build_options[@]}"
 echo "setup: ready"

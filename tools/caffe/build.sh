@@ -26,9 +26,9 @@ HELP
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 here=$root/tools/caffe
-prefix=${CAFFE_PREFIX:-$root/.caffe}
+prefix=$(realpath -ms -- "${CAFFE_PREFIX:-$root/.caffe}")
 build=$prefix/build
-venv=${CAFFE_VENV:-$root/.venv}
+venv=$(realpath -ms -- "${CAFFE_VENV:-$root/.venv}")
 cuda=${CAFFE_CUDA:-} arch="" toolkit="" mirror=${APT_MIRROR:-} check=no test=no
 
 die() {
@@ -52,10 +52,20 @@ recorded() {
 recipe() {
     printf 'cuda %s\n' "$cuda"
     [[ $cuda == no ]] || printf 'arch %s\ntoolkit %s\n' "$arch" "$toolkit"
-    echo "source ${CAFFE_SOURCE:-pinned}"
+    if [[ -n ${CAFFE_SOURCE:-} ]]; then echo "source $(realpath -- "$CAFFE_SOURCE") $(digest_of_own_source)"; else echo "source pinned"; fi
     # shellcheck source=/dev/null
     echo "system $(. /etc/os-release && echo "$ID${VERSION_ID:-}") $(uname -m)"
     (cd "$root" && find tools/caffe eval/compute_ap.cpp -type f ! -name README.md -print0 | sort -z | xargs -0 sha256sum)
+}
+
+# what of a source of one's own may change: a tarball, or the files of a checkout
+digest_of_own_source() {
+    if [[ -f $CAFFE_SOURCE ]]; then
+        sha256sum <"$CAFFE_SOURCE"
+    else
+        (cd "$CAFFE_SOURCE" && find include python src tools examples/images ! -type d -print0 2>/dev/null | sort -z |
+            xargs -0 -r sha256sum | sha256sum)
+    fi | cut -d' ' -f1
 }
 
 # a list of compute capabilities, as 75;80;90
@@ -77,7 +87,7 @@ cuda_wheels() {
     ((free > 6000000)) || die "$prefix has $((free / 1000)) MB of space left; CUDA's wheels need 6 GB to unpack"
     echo "build: CUDA's wheels, 1.2 GB"
     rm -rf "$wheels" "$wheels.part"
-    if ! "$venv/bin/pip" install --disable-pip-version-check --no-deps --require-hashes --target "$wheels.part" \
+    if ! "$venv/bin/python" -I -m pip install --disable-pip-version-check --no-deps --require-hashes --target "$wheels.part" \
         -r "$wanted" >"$log" 2>&1; then
         rm -rf "$wheels.part"
         if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
@@ -136,12 +146,12 @@ take_prefix() {
     flock 8
 }
 
-# What lies in the build folder is gone on with where it was begun with the same recipe. A source of one's own may have
-# changed since; objects from before a restart of the machine may be cut off, whatever their times say.
+# What lies in the build folder is gone on with where it was begun with the same recipe. Objects from before a restart of
+# the machine may be cut off, whatever their times say.
 keep_what_is_whole() {
     local boot
     boot=$(cat /proc/sys/kernel/random/boot_id)
-    if [[ -n ${CAFFE_SOURCE:-} || ! -f $build/recipe ]] || ! cmp -s <(recipe) "$build/recipe"; then
+    if [[ ! -f $build/recipe ]] || ! cmp -s <(recipe) "$build/recipe"; then
         rm -f "$build/recipe"
         rm -rf "$build"
         mkdir "$build"
@@ -187,6 +197,13 @@ configure() { # CMAKE'S OPTIONS
     printf '%s\n' "$@" | whole "$build/configured"
 }
 
+env_sh() { # names the virtual environment, whatever letters are in its name
+    local text quoted
+    printf -v quoted %q "$venv"
+    text=$(<"$here/env.sh.in")
+    printf '%s\n' "${text//@VENV@/"$quoted"}"
+}
+
 build() {
     local options=()
     keep_what_is_whole
@@ -202,7 +219,7 @@ build() {
     CMAKE_INSTALL_ALWAYS=1 ninja -C "$build/objects" install >>"$build/compile.log" 2>&1 ||
         { tail -n 5 "$build/compile.log" >&2; die "installing into $prefix failed: $build/compile.log"; }
     [[ $cuda == no || $toolkit != wheels ]] || ship_cuda_libraries
-    sed "s#@VENV@#$venv#" "$here/env.sh.in" >"$prefix/env.sh"
+    env_sh >"$prefix/env.sh"
     sync -f "$prefix"
     recipe | whole "$prefix/recipe"
 }
@@ -260,12 +277,35 @@ else
     [[ $toolkit == wheels || -x $toolkit/bin/nvcc ]] || misused "--toolkit $toolkit holds no bin/nvcc"
 fi
 
-is_built() { [[ -f $prefix/recipe ]] && cmp -s <(recipe) "$prefix/recipe"; }
+# what can't be built, said before packages are installed for it
+if [[ -n ${CAFFE_SOURCE:-} && ! -e $CAFFE_SOURCE ]]; then misused "CAFFE_SOURCE=$CAFFE_SOURCE does not exist"; fi
+if [[ -d ${CAFFE_SOURCE:-} && ! -f $CAFFE_SOURCE/src/caffe/proto/caffe.proto ]]; then
+    misused "CAFFE_SOURCE=$CAFFE_SOURCE holds no Caffe (src/caffe/proto/caffe.proto is missing)"
+fi
+if [[ -e $prefix ]] && ! [[ -e $prefix/.lock || -e $prefix/recipe ]] &&
+    [[ ! -d $prefix || -n $(find "$prefix" -mindepth 1 -maxdepth 1 ! -name downloads ! -path "$venv" -print -quit) ]]; then
+    misused "$prefix is there, and this script did not make it: name another place in CAFFE_PREFIX"
+fi
+
+is_built() { [[ -f $prefix/recipe ]] && cmp -s <(recipe 2>/dev/null) "$prefix/recipe"; }
+
+is_writable() { # or can be made
+    local there=$prefix
+    while [[ ! -e $there ]]; do there=$(dirname "$there"); done
+    [[ -d $there && -w $there ]]
+}
 
 if ! is_built; then
+    is_writable || misused "cannot write to $prefix"
     [[ $check == no ]] || exit 1
+    [[ $(recorded source) != /* || -n ${CAFFE_SOURCE:-} ]] ||
+        echo "build: Caffe of $(recorded source | sed "s/ [0-9a-f]*$//") is replaced by the pinned one, as CAFFE_SOURCE is not set"
     take_prefix
     is_built || build
+    exec 8>&-
+elif [[ $check == no && -w $prefix ]] && ! cmp -s <(env_sh) "$prefix/env.sh"; then # the folder, or .venv, was moved
+    take_prefix
+    env_sh | whole "$prefix/env.sh"
     exec 8>&-
 fi
 [[ $test == no ]] || run_tests

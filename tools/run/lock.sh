@@ -5,7 +5,9 @@ source tools/run/holders.sh
 
 take_work_folder() {
     [[ ! -e $W || -d $W/.steps || -z $(ls -A -I .steps -- "$W") ]] || die "$W holds files that are not a run's; choose another folder with --work"
-    mkdir -p -- "$W/.steps" 2>/dev/null && [[ -w $W/.steps ]] || die "cannot write to $W"
+    local whose=""
+    [[ $W != /workspace/* ]] || whose=": make the folder that is mounted there yourself (mkdir), before Docker does, and run with --user \"\$(id -u):\$(id -g)\""
+    mkdir -p -- "$W/.steps" 2>/dev/null && [[ -w $W/.steps ]] || die "cannot write to $W$whose"
     ! lock_taken 0 || return 0
     [[ $take_over == yes ]] || die "another run is at work in $W: $(holders_in_words); --take-over ends it and goes on from there"
     end_holders

@@ -1,6 +1,9 @@
 # shellcheck shell=bash disable=SC2046,SC2034,SC2154 # the variables set here are read by run_all.sh and its other parts
 # run_all.sh's command line.
 
+# of the environment, what counts for a run
+PASSED_ON=(WORK_DIR DATA_DIR CAFFE_PREFIX CAFFE_VENV CAFFE_SOURCE CAFFE_CUDA)
+
 usage() {
     cat <<HELP
 Usage: ./run_all.sh [options]
@@ -117,7 +120,7 @@ read_options() {
 # the command that goes on with this run, as it was typed, with what it needs of the environment
 same_command() {
     local word words=()
-    for word in WORK_DIR DATA_DIR CAFFE_PREFIX CAFFE_VENV; do
+    for word in "${PASSED_ON[@]}"; do
         [[ ${given_environment[$word]-} == "" ]] || words+=("$word=${given_environment[$word]}")
     done
     words+=("$0")

@@ -97,10 +97,18 @@ each_time() {
     supervise "$@" || failed $?
 }
 
-# no input and a process group of its own: one behind the terminal that asked it for anything would be stopped; so that Ctrl-C and kill reach all of a command; its leader waits for the command's end
+# No input and a process group of its own: one behind the terminal that asked it for anything would be stopped; so that
+# Ctrl-C and kill reach all of a command; its leader waits for the command's end. The command begins when those that read
+# its words can no longer be stopped.
 supervise() {
     set -m
-    { set +e; trap : INT TERM; "$@" 2>&1 | log | show; exit "${PIPESTATUS[0]}"; } </dev/null &
+    {
+        set +e
+        trap : INT TERM
+        exec 7<> <(:)
+        { read -r -u 7 && read -r -u 7 && "$@" 7>&-; } 2>&1 | log | show
+        exit "${PIPESTATUS[0]}"
+    } </dev/null &
     job=$!
     set +m
     local status=0
@@ -116,11 +124,14 @@ say() { # TEXT: to the person and into the stage's log, where there is room for 
 
 log() { # standard input into the stage's log and on, whoever is told to stop: last words count
     trap '' INT TERM
-    tee -a "$stage_log"
+    echo >&7
+    tee -a "$stage_log" 7>&-
 }
 
 show() { # the log on standard input, as people watch it
     trap '' INT TERM
+    echo >&7
+    exec 7>&-
     local live=""
     ! on_terminal || live=1 # asked here: in $(...) no output is a terminal
     awk_at_once -v live="$live" -f tools/run/show.awk

@@ -9,7 +9,10 @@ for part in options settings profile checks stages steps lock plan seeds summary
 done
 
 declare -A given_environment=()
-for name in WORK_DIR DATA_DIR CAFFE_PREFIX CAFFE_VENV; do given_environment[$name]=${!name-}; done
+for name in "${PASSED_ON[@]}"; do given_environment[$name]=${!name-}; done
+for name in CAFFE_PREFIX CAFFE_VENV CAFFE_SOURCE; do # as the caller sees them
+    [[ -z ${!name-} ]] || export "$name=$(cd "$invoked_from" && realpath -ms -- "${!name}")"
+done
 
 STAGES=(setup data pretrain check augment rename split lmdb mean prototxt finetune extract score representations tables
     report)
