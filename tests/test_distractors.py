@@ -144,7 +144,11 @@ def worlds(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[st
         return np.array(rows).reshape(-1, dimensions).astype(np.float32) * np.float32(scale)
 
     queries, searched, further = vectors(1, 3), vectors(2, 12), vectors(1, 40)
-    names = draw(st.permutations([f"{i:02}" for i in range(len(searched) + len(further))]))
+    beginning = st.sampled_from(
+        ["", "", "Z", "a", "é", "\uffee", "\U0001f3db", "long enough to be held elsewhere "]
+    )
+    numbers = range(len(searched) + len(further))
+    names = draw(st.permutations([f"{draw(beginning)}{i:02}" for i in numbers]))
     return queries, searched, further, sorted(names[: len(searched)]), names[len(searched) :]
 
 

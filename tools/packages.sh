@@ -98,10 +98,11 @@ use_mirror() {
     mirror_options=(-o Dir::Etc::SourceList="$sources" -o Dir::Etc::SourceParts=/dev/null -o APT::Get::List-Cleanup=false)
 }
 
-# another apt at work is waited for; what it starts for good does not hold the caller's locks (8)
+# another apt at work is waited for; what it starts for good does not hold the caller's locks (8). Debian 13's apt would wait
+# longer and longer between its tries for each ten packages: 10 minutes until it said that a connection is gone
 apt_get() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 \
-        -o Acquire::Retries=3 -o APT::Status-Fd=1 "${mirror_options[@]}" "$@" > >(show_apt) </dev/null 8>&-
+        -o Acquire::Retries=3 -o Acquire::Retries::Delay::Maximum=1 -o APT::Status-Fd=1 "${mirror_options[@]}" "$@" > >(show_apt) </dev/null 8>&-
 }
 
 # apt's own lines of how far it is, as our programs' lines of progress: seldom, or often where they become one bar
@@ -151,7 +152,7 @@ install() { # KIND...
     update
     finish_interrupted_packages
     apt_get install "${wanted[@]}" ||
-        die "${unreachable:-apt-get could not install these packages: ${wanted[*]}}"
+        die "${unreachable:-apt-get could not install these packages, and says why above; the same command goes on from there: ${wanted[*]}}"
 }
 
 download() { # FOLDER KIND...
@@ -163,7 +164,7 @@ download() { # FOLDER KIND...
     update
     mkdir -p "$folder/partial"
     apt_get install --download-only -o Dir::Cache::Archives="$folder" "${wanted[@]}" ||
-        die "${unreachable:-apt-get could not download these packages: ${wanted[*]}}"
+        die "${unreachable:-apt-get could not download these packages, and says why above; the same command goes on from there: ${wanted[*]}}"
 }
 
 case ${1:-} in
