@@ -40,6 +40,8 @@ RUN --mount=type=cache,target=/var/cache/pip \
 FROM base AS image-0
 LABEL org.opencontainers.image.title="Layer selection and fine-tuning for image retrieval, on BVLC Caffe" \
       org.opencontainers.image.description="Reproduces the article's tables; runs on the CPU, and where built with CUDA=1 on NVIDIA's GPUs from Turing to Blackwell (driver 580 or later)"
+# podman mounts a stage that it has from an earlier build only where something is copied from it too
+COPY --from=packages /opt/article/tools/apt-packages.txt tools/
 # OpenCV's reader of pictures brings libGL by way of its many formats; the drivers behind that (160 MB) draw nothing here
 RUN --mount=type=bind,from=packages,source=/packages,target=/packages \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /packages/*.deb >/dev/null \

@@ -67,6 +67,18 @@ def test_gpus_in_containers_get_shared_memory() -> None:
     assert compose["services"]["gpu"]["shm_size"] == "1g"
 
 
+def test_a_stage_that_is_mounted_is_copied_from_too() -> None:
+    """podman 4.3 finds nothing in the mount of a stage from an earlier build, unless it is: a build that
+    was cut off behind that stage would never end."""
+    mounted = 0
+    for stage in STAGES:
+        for name in re.findall(r"--mount=type=bind,from=(\w+)", stage):
+            before = stage.partition(f"from={name},")[0]
+            assert f"COPY --from={name} " in before
+            mounted += 1
+    assert mounted == 1
+
+
 def test_every_script_that_a_stage_runs_is_there_with_what_it_reads() -> None:
     for stage in STAGES[1:3]:
         copied = " ".join(re.findall(r"^COPY (.*) \S+$", stage, re.MULTILINE)).split()
