@@ -172,7 +172,7 @@ def closed_port() -> str:
         ("wrong", "a file of another sha256 than the pinned one"),
         ("cut", "."),
         ("empty", "."),
-        ("closed", "Could not connect"),
+        ("closed", "Could not connect|Unable to connect"),  # Debian 12's apt, and 13's
         ("silent", "Connection failed|timed out"),
     ],
 )
