@@ -24,7 +24,6 @@ from bench.measure import (
 )
 from bench.scoring import LANDMARKS, POSITIVES, QUERIES_EACH, make_ground_truth
 from eval import score
-from eval.distractors.counting import Scratch
 from eval.distractors.ranking import Block, Searched, open_distractors, rank_among
 from eval.files.features import open_features, read_vectors
 from eval.files.ground_truth import read_ground_truth
@@ -99,7 +98,7 @@ def read_ahead(blocks: Iterable[Block]) -> Iterator[np.ndarray]:
     with ThreadPoolExecutor(1) as reader:
         coming: deque[Future[np.ndarray]] = deque()
         for block in blocks:
-            coming.append(reader.submit(block.read, Scratch()))
+            coming.append(reader.submit(block.read))
             if len(coming) > 1:
                 yield coming.popleft().result()
         if coming:
@@ -113,7 +112,7 @@ def times(folder: Path, runs: int) -> list[list[float]]:
     near = searched.queries.astype(np.float32)
     with open_distractors([folder / "far.h5"], searched.names) as distractors:
         blocks = distractors.blocks(LAYER)
-        held = [block.read(Scratch()) for block in blocks]
+        held = [block.read() for block in blocks]
         return alternate(
             lambda: rank_among(distractors, LAYER, lambda rows: rows, searched, first=100, jobs=cores()),
             lambda: product_from_file(blocks, near),

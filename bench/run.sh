@@ -11,7 +11,7 @@ Usage: bench/run.sh [--quick] [--out FILE] [BENCH ...]
 Runs every bench/*.py, or those named, and writes their rows with the machine's description as a Markdown table.
   --quick     a quick look: fewer runs, smaller sizes
   --out FILE  where the table goes (default bench-results.md)
-Needs the set-up (tools/setup.sh). PyTorch, the peer of some, is installed into .bench-venv on the first run.
+Needs the set-up (tools/setup.sh). The peers of some, PyTorch, ONNX Runtime and OpenVINO, go into .bench-venv on the first run.
 Package indexes give a build for CUDA of some GB by default. For the CPU's build (200 MB) name the index that
 PyTorch's installation page shows for CPU:
   PIP_EXTRA_INDEX_URL=... bench/run.sh

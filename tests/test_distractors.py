@@ -169,7 +169,6 @@ def test_drawn_worlds(tmp_path_factory: pytest.TempPathFactory, world: tuple, da
         patch.setattr(distractors, "MOST_ROWS", data.draw(st.integers(1, 9)))
         patch.setattr(comparison, "MOST_PAIRS", data.draw(st.sampled_from([1, 4, 1 << 20])))
         patch.setattr(comparison, "EXACT_PAIRS", data.draw(st.integers(1, 9)))
-        patch.setattr(comparison, "ROWS_IN_CACHE", data.draw(st.integers(1, 9)))
         asked = Searched(names, unit, scores, rank(scores), positives, junk)
         standings = rank_among(among, "x", lambda rows: rows, asked, first=first, jobs=2)
 
@@ -241,7 +240,6 @@ def test_float32_stays_within_its_bound(dimensions: int) -> None:
 def test_bad_distractors(
     scene: Scene, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "ROWS_IN_CACHE", 8)
     monkeypatch.setattr(distractors, "NAMES_AT_ONCE", 3)
     names, layers = crowd(scene, 50)
     path = tmp_path / "far.h5"

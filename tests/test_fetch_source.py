@@ -123,6 +123,7 @@ class Places:
         self, script: Path, mirror: str, archive: str = "404", snapshots: str = "404", **environment: str
     ):
         """Run it with these ways of answering."""
+        self.script("sources.sh", {})
         self.script("places.sh", {
             r"^debian_archive=.*": f"debian_archive={self.address}/{archive}",
             r"^debian_snapshots=.*": f"debian_snapshots={self.address}/{snapshots}",

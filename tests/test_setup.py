@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import distributions, packages_distributions, requires
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PREFIX = Path(os.environ.get("CAFFE_PREFIX", ROOT / ".caffe"))
 SYSTEMS = "debian12 debian13 ubuntu24.04"
+NOBODY = 65534
 FILES = 1500
 """Modules in the test's package: enough for a kill while pip unpacks them."""
 
@@ -312,6 +313,53 @@ def test_no_network_is_a_sentence(apt) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("packages: apt-get update failed: is there a network")
     assert state["packages"] == {}
+
+
+@pytest.fixture
+def refused() -> Iterator[Path]:
+    """A checkout of somebody whom sudo refuses, with all packages missing and a Caffe that is built."""
+    folder = Path(tempfile.mkdtemp(prefix="refused-"))  # tmp_path is root's alone
+    for name in ("tools", "profiles", "prototxt"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "run_all.sh", folder)
+    (folder / "tools/caffe/build.sh").write_text("#!/bin/sh\n")
+    (folder / "path").mkdir()
+    for name in ("apt-get", "dpkg", "dpkg-query", "sudo"):
+        (folder / "path" / name).write_text(APT)
+        (folder / "path" / name).chmod(0o755)
+    state = {"packages": {}, "calls": [], "wants": False, "broken": False, "offline": False, "no_sudo": True}
+    (folder / "state.json").write_text(json.dumps(state))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    "command", ["tools/packages.sh --install run", "tools/setup.sh", "./run_all.sh --only setup"]
+)
+def test_whom_sudo_refuses_is_told_so(refused, command, terminal) -> None:
+    """Not that a mirror does not answer; and a run does not go on."""
+    words = ["script", "-qec", command, "/dev/null"] if terminal else ["bash", "-c", command]
+    if os.geteuid() == 0:
+        words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CAFFE_")}
+    environment |= {
+        "PATH": f"{refused}/path:/usr/bin:/bin",
+        "APT_STATE": f"{refused}/state.json",
+        "TERM": "dumb",
+    }
+    done = subprocess.run(
+        words, cwd=refused, env=environment | {"HOME": str(refused)}, timeout=120,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    assert "packages: these packages are missing and need root to install: " in done.stdout
+    assert ("not in the sudoers file" in done.stdout) == terminal
+    assert "apt-get update failed" not in done.stdout and "nothing changed" not in done.stdout
 
 
 STATUS = """Package: one

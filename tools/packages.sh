@@ -99,10 +99,11 @@ use_mirror() {
 }
 
 # another apt at work is waited for; what it starts for good does not hold the caller's locks (8). Debian 13's apt would wait
-# longer and longer between its tries for each ten packages: 10 minutes until it said that a connection is gone
+# longer and longer between its tries for each ten packages: 7 minutes until it said that a connection was gone
 apt_get() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 \
-        -o Acquire::Retries=3 -o Acquire::Retries::Delay::Maximum=1 -o APT::Status-Fd=1 "${mirror_options[@]}" "$@" > >(show_apt) </dev/null 8>&-
+        -o Acquire::Retries=3 -o Acquire::Retries::Delay::Maximum=1 -o APT::Status-Fd=1 \
+        "${mirror_options[@]}" "$@" > >(show_apt) </dev/null 8>&-
 }
 
 # apt's own lines of how far it is, as our programs' lines of progress: seldom, or often where they become one bar

@@ -99,7 +99,8 @@ make_venv() {
         /usr/bin/python3 -m venv "$venv"
     fi
     # settings that would send packages elsewhere, or find them there, do not count
-    env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_USER "$venv/bin/python" -I -m pip install -q --disable-pip-version-check -r <(wanted) ||
+    env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_USER \
+        "$venv/bin/python" -I -m pip install -q --disable-pip-version-check -r <(wanted) ||
         die "pip could not install the Python packages (tools/requirements.txt) into $venv"
     sync -f "$venv"
     wanted >"$mark.new"

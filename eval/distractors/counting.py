@@ -8,9 +8,6 @@ eval.rank.recipe computes them, in float64 and rounded.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from math import prod
-from threading import local
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +16,6 @@ from eval.rank.recipe import SIMILARITY_DECIMALS, Floats, l2_normalise
 
 Integers = NDArray[np.int64]
 Vectors = NDArray[np.floating]
-Number = TypeVar("Number", np.float32, np.int32)
 
 # A row's number and its similarity share 32 bits: sorted similarities still know whose they are.
 ROW_BITS = 13
@@ -31,8 +27,6 @@ PANEL = 256
 QUERIES_TOGETHER = 8
 # Between these, float32 holds a vector's squared length well.
 SQUARES = (1e-30, 1e30)
-# So few vectors at a time stay in the core's cache from their lengths to their keys.
-ROWS_IN_CACHE = 1 << 10
 # So few pairs of a row and a query at a time stay in the core's cache while they are computed again.
 EXACT_PAIRS = 128
 # A slice is halved where more than so many pairs would have to be kept.
@@ -74,7 +68,6 @@ class Comparison:
         self._low = _key(scores - self._error)
         self._high = _key(scores + self._error, one_more=True)
         self._high[self.is_open] = np.iinfo(np.int32).max
-        self._scratch = Scratch()
 
     def raise_open(self, scores: Floats) -> None:
         """Set the open thresholds anew, (Q,)."""
@@ -113,30 +106,16 @@ class Comparison:
 
     def _sorted_keys(self, vectors: Vectors) -> NDArray[np.int32]:
         """(Q, n): each query's similarities in ascending order, in steps, above the number of the row."""
-        keys = self._scratch("keys", (len(self._queries), len(vectors)), np.int32)
-        for at in range(0, len(vectors), ROWS_IN_CACHE):
-            here = slice(at, at + ROWS_IN_CACHE)
-            near, squares = _in_float32(vectors[here], at)
-            scaled = self._products(near)
-            scaled *= (np.float32(STEPS) / np.sqrt(squares))[:, np.newaxis]
-            np.copyto(keys[:, here], scaled.T[: len(keys)], casting="unsafe")
+        near, squares = _in_float32(vectors)
+        parts = [slice(at, at + PANEL) for at in range(0, near.shape[1], PANEL)]
+        products = reduce(np.add, (near[:, part] @ self._near_queries[:, part].T for part in parts))
+        scale = np.float32(STEPS) / np.sqrt(squares)
+        keys = np.empty((len(self._queries), len(near)), np.int32)
+        np.multiply(products.T[: len(keys)], scale, out=keys, casting="unsafe")
         keys <<= ROW_BITS
-        keys |= np.arange(len(vectors), dtype=np.int32)
+        keys |= np.arange(len(near), dtype=np.int32)
         keys.sort(axis=1)
         return keys
-
-    def _products(self, near: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, Q or more): vectors (n, d) times the queries, a panel after the other."""
-        products, more = (
-            self._scratch(name, (len(near), len(self._near_queries)), np.float32)
-            for name in ("products", "more")
-        )
-        for at in range(0, near.shape[1], PANEL):
-            part = slice(at, at + PANEL)
-            np.matmul(near[:, part], self._near_queries[:, part].T, out=more if at else products)
-            if at:
-                products += more
-        return products
 
     def _exact(self, vectors: Vectors, row: Integers, query: Integers) -> Floats:
         """Similarities of pairs of a vector and a query, as eval.rank.recipe.similarities gives them."""
@@ -145,23 +124,6 @@ class Comparison:
             some = slice(at, at + EXACT_PAIRS)
             scores[some] = np.vecdot(l2_normalise(vectors[row[some]]), self._queries[query[some]])
         return np.round(scores, SIMILARITY_DECIMALS)
-
-
-class Scratch(local):
-    """Memory of one thread, used again and again: asking the system for it anew costs as much as a product.
-
-    What was taken by a name is overwritten when it is taken again.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[str, NDArray[Any]] = {}
-
-    def __call__(self, name: str, shape: tuple[int, ...], dtype: type[Number]) -> NDArray[Number]:
-        """An array whose values are anything."""
-        held = self._held.get(name)
-        if held is None or held.size < prod(shape):
-            held = self._held[name] = np.empty(prod(shape), dtype)
-        return held[: prod(shape)].reshape(shape)
 
 
 class NotFiniteError(ValueError):
@@ -184,11 +146,8 @@ def float32_error(dimensions: int) -> float:
     return (1.5 * rounded + 16) * 2.0**-24
 
 
-def _in_float32(vectors: Vectors, first: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The vectors (n, d), those scaled that are too long or short for float32, and the squared lengths.
-
-    Raises NotFiniteError for a value that is not finite, counting rows from `first`.
-    """
+def _in_float32(vectors: Vectors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The vectors (n, d), those scaled that are too long or short for float32, and the squared lengths."""
     with np.errstate(over="ignore", invalid="ignore"):
         near = vectors.astype(np.float32, copy=False)
         parts = (near[:, at : at + PANEL] for at in range(0, near.shape[1], PANEL))
@@ -197,7 +156,7 @@ def _in_float32(vectors: Vectors, first: int) -> tuple[NDArray[np.float32], NDAr
     if odd.any():
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
-            raise NotFiniteError(first + int(np.argmin(finite)))
+            raise NotFiniteError(int(np.argmin(finite)))
         near = near.copy()
         near[odd] = l2_normalise(vectors[odd])
         squares[odd] = 1

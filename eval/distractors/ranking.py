@@ -29,7 +29,6 @@ from eval.distractors.counting import (
     Comparison,
     Integers,
     NotFiniteError,
-    Scratch,
     Vectors,
 )
 from eval.files.features import NAMES_AT_ONCE, check_vectors, names_in_parts, open_features
@@ -119,9 +118,9 @@ class Block(NamedTuple):
     end: int
     start: int
 
-    def read(self, scratch: Scratch) -> NDArray[np.float32]:
-        """The rows' vectors (n, D), in the thread's memory: the next block's take their place."""
-        vectors = scratch("block", (self.end - self.begin, self.data.shape[1]), np.float32)
+    def read(self) -> NDArray[np.float32]:
+        """The rows' vectors (n, D)."""
+        vectors = np.empty((self.end - self.begin, self.data.shape[1]), np.float32)
         self.data.read_direct(vectors, np.s_[self.begin : self.end])
         return vectors
 
@@ -198,10 +197,8 @@ def rank_among(
     before[~compare.is_open] = [distractors.before(searched.names[i]) for found in columns for i in found]
     above = np.zeros(len(scores), np.int64)
 
-    scratch = Scratch()
-
     def work(block: Block) -> list[tuple[int, Compared]]:
-        return list(compare_block(block, block.read(scratch), project, compare, distractors))
+        return list(compare_block(block, project, compare, distractors))
 
     with threadpool_limits(1):  # a BLAS thread in each of ours, so that none waits for another
         for start, compared in chain.from_iterable(in_order(work, distractors.blocks(layer), jobs)):
@@ -219,13 +216,10 @@ def rank_among(
 
 
 def compare_block(
-    block: Block,
-    read: NDArray[np.float32],
-    project: Project,
-    compare: Comparison,
-    distractors: Distractors,
+    block: Block, project: Project, compare: Comparison, distractors: Distractors
 ) -> Iterator[tuple[int, Compared]]:
-    """Compare what was read of a block, in slices: the number of a slice's first row and what came of it."""
+    """Read and compare a block, in slices: the number of a slice's first row and what came of it."""
+    read = block.read()
     for at in range(0, len(read), MOST_ROWS):
         start = block.start + block.begin + at
         try:

@@ -26,6 +26,8 @@ HELP
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 here=$root/tools/caffe
+# shellcheck source=tools/caffe/sources.sh
+source "$here/sources.sh"
 prefix=$(realpath -ms -- "${CAFFE_PREFIX:-$root/.caffe}")
 build=$prefix/build
 venv=$(realpath -ms -- "${CAFFE_VENV:-$root/.venv}")
@@ -52,20 +54,10 @@ recorded() {
 recipe() {
     printf 'cuda %s\n' "$cuda"
     [[ $cuda == no ]] || printf 'arch %s\ntoolkit %s\n' "$arch" "$toolkit"
-    if [[ -n ${CAFFE_SOURCE:-} ]]; then echo "source $(realpath -- "$CAFFE_SOURCE") $(digest_of_own_source)"; else echo "source pinned"; fi
+    if [[ -n ${CAFFE_SOURCE:-} ]]; then echo "source $(realpath -- "$CAFFE_SOURCE") $(own_content)"; else echo "source pinned"; fi
     # shellcheck source=/dev/null
     echo "system $(. /etc/os-release && echo "$ID${VERSION_ID:-}") $(uname -m)"
     (cd "$root" && find tools/caffe eval/compute_ap.cpp -type f ! -name README.md -print0 | sort -z | xargs -0 sha256sum)
-}
-
-# what of a source of one's own may change: a tarball, or the files of a checkout
-digest_of_own_source() {
-    if [[ -f $CAFFE_SOURCE ]]; then
-        sha256sum <"$CAFFE_SOURCE"
-    else
-        (cd "$CAFFE_SOURCE" && find include python src tools examples/images ! -type d -print0 2>/dev/null | sort -z |
-            xargs -0 -r sha256sum | sha256sum)
-    fi | cut -d' ' -f1
 }
 
 # a list of compute capabilities, as 75;80;90
@@ -278,9 +270,9 @@ else
 fi
 
 # what can't be built, said before packages are installed for it
-if [[ -n ${CAFFE_SOURCE:-} && ! -e $CAFFE_SOURCE ]]; then misused "CAFFE_SOURCE=$CAFFE_SOURCE does not exist"; fi
-if [[ -d ${CAFFE_SOURCE:-} && ! -f $CAFFE_SOURCE/src/caffe/proto/caffe.proto ]]; then
-    misused "CAFFE_SOURCE=$CAFFE_SOURCE holds no Caffe (src/caffe/proto/caffe.proto is missing)"
+if [[ -n ${CAFFE_SOURCE:-} ]]; then
+    problem=$(own_problem)
+    [[ -z $problem ]] || misused "$problem"
 fi
 if [[ -e $prefix ]] && ! [[ -e $prefix/.lock || -e $prefix/recipe ]] &&
     [[ ! -d $prefix || -n $(find "$prefix" -mindepth 1 -maxdepth 1 ! -name downloads ! -path "$venv" -print -quit) ]]; then

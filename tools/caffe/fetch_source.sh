@@ -5,6 +5,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=tools/caffe/places.sh
 source "$root/tools/caffe/places.sh"
+# shellcheck source=tools/caffe/sources.sh
+source "$root/tools/caffe/sources.sh"
 commit=99bd99795dcdf0b1d3086a8d67ab1782a8a08383 # BVLC's master of 2018-08-21: what came later is documentation
 tarball=caffe_1.0.0+git20180821.99bd997.orig.tar.gz # as Debian keeps it
 sha256=e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c
@@ -43,11 +45,6 @@ unpacked() {
     [[ -n $top ]]
 }
 
-content_of() { # a source's folder
-    (cd "$1" && find include python src tools examples/images ! -type d -print0 2>/dev/null | LC_ALL=C sort -z |
-        xargs -0 -r sha256sum | sha256sum | cut -d' ' -f1)
-}
-
 is_pinned() { # TARBALL
     unpacked "$1" && [[ $(content_of "$top") == "$content" ]] ||
         { reason="not the source of Caffe ${commit:0:7}" && return 1; }
@@ -56,15 +53,14 @@ is_pinned() { # TARBALL
 is_debians() { has_sha256 "$sha256" "$1" && is_pinned "$1"; } # TARBALL
 
 own_source() {
+    local problem
+    problem=$(own_problem)
+    [[ -z $problem ]] || die "$problem"
     if [[ -d $CAFFE_SOURCE ]]; then
         top=$CAFFE_SOURCE
-    elif [[ -f $CAFFE_SOURCE ]]; then
-        unpacked "$CAFFE_SOURCE" || die "CAFFE_SOURCE=$CAFFE_SOURCE is no tarball of Caffe"
     else
-        die "CAFFE_SOURCE=$CAFFE_SOURCE does not exist"
+        unpacked "$CAFFE_SOURCE" || die "CAFFE_SOURCE=$CAFFE_SOURCE can't be unpacked"
     fi
-    [[ -f $top/src/caffe/proto/caffe.proto ]] ||
-        die "CAFFE_SOURCE=$CAFFE_SOURCE holds no Caffe (src/caffe/proto/caffe.proto is missing)"
 }
 
 kept_source() {
