@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.measure import Row, compare, finish, options, peak_mib, run_bench, seconds
 from bench.peers.vgg16 import onnxruntime_pass, openvino_pass, pixels, torch_pass
+from eval.forward.network import work_in_place
 from eval.forward.precision import why_no_bf16
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,8 @@ def caffe_pass(case: str) -> Callable[[], object]:
         label = net_parameter.layer.add(name="label", type="Input", top=["label"])
         label.input_param.shape.add(dim=[8])
         net_parameter.layer.add(name="loss", type="SoftmaxWithLoss", bottom=["fc8", "label"], top=["loss"])
+    last = {"fc7": "fc7", "pool5": "pool5", "training": "loss"}[case]
+    work_in_place(net_parameter, [last])  # as eval.extract does, and as train_val.prototxt is written
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
         file.write(text_format.MessageToString(net_parameter))
         file.flush()
@@ -90,7 +93,7 @@ def caffe_pass(case: str) -> Callable[[], object]:
     net.blobs["data"].data[...] = pixels(input_shape(case))
 
     def step() -> None:
-        net.forward(end={"fc7": "fc7", "pool5": "pool5", "training": "loss"}[case])
+        net.forward(end=last)
         if case == "training":
             net.backward()
 

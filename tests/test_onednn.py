@@ -1,5 +1,6 @@
 """The oneDNN engine of Caffe's CPU mode against Caffe's own code, which `engine: CAFFE` still gives."""
 
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -97,6 +98,64 @@ def assert_same(text: str, folder: Path, close: float = CLOSE, seed: int = 0) ->
         assert difference(ours.blobs[name].data, blob.data) < close, name
     for name, gradient in theirs.items():
         assert difference(mine[name], gradient) < 10 * close, name
+
+
+needs_avx512 = pytest.mark.skipif(
+    "avx512f" not in Path("/proc/cpuinfo").read_text(), reason="this CPU has no AVX-512"
+)
+
+
+@st.composite
+def large_inner_products(draw: st.DrawFn) -> str:
+    """Inner products with more weights than a core's cache has room for."""
+    rows, inputs = draw(st.integers(1, 35)), draw(st.integers(1025, 9000))
+    outputs = 2**20 // inputs + draw(st.integers(1, 13))
+    values = f"num_output: {outputs} bias_term: {draw(st.sampled_from(['true', 'false']))}"
+    return input_layer(rows, inputs) + layer("InnerProduct", "x", "y", f"inner_product_param {{ {values} }}")
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=large_inner_products(), seed=st.integers(0, 1000))
+def test_a_large_inner_product_is_the_sum_of_its_products(tmp_path, text, seed):
+    net, _ = both(text, tmp_path, seed)
+    x = net.blobs["x"].data.astype(np.float64)
+    weights, bias = (*(blob.data.astype(np.float64) for blob in net.params["InnerProduct_y"]), 0)[:2]
+    net.forward()
+    sums = x @ weights.T + bias
+    largest = np.abs(x) @ np.abs(weights).T + np.abs(bias)
+    assert (np.abs(net.blobs["y"].data - sums) <= 1e-5 * largest).all()
+
+
+@needs_avx512
+def test_a_row_of_a_large_inner_product_is_the_same_bytes_in_every_company(tmp_path):
+    text = input_layer(32, 5003) + layer("InnerProduct", "x", "y", "inner_product_param { num_output: 217 }")
+    net, _ = both(text, tmp_path)
+    x = net.blobs["x"].data.copy()
+    net.forward()
+    rows = net.blobs["y"].data.copy()
+    blas = ctypes.CDLL("libopenblas.so.0")
+    before = blas.openblas_get_num_threads()
+    try:
+        for count, threads in itertools.product((1, 2, 3, 5, 8, 31), (1, 2, 3)):
+            blas.openblas_set_num_threads(threads)
+            net.blobs["x"].reshape(count, 5003)
+            net.blobs["x"].data[...] = x[32 - count :]
+            net.forward()
+            np.testing.assert_array_equal(net.blobs["y"].data, rows[32 - count :])
+    finally:
+        blas.openblas_set_num_threads(before)
+
+
+def test_a_nan_goes_through_a_large_inner_product(tmp_path):
+    text = input_layer(2, 5003) + layer("InnerProduct", "x", "y", "inner_product_param { num_output: 217 }")
+    net, _ = both(text, tmp_path)
+    net.blobs["x"].data[1, 5002] = np.nan
+    net.params["InnerProduct_y"][0].data[216, 0] = np.inf
+    net.forward()
+    y = net.blobs["y"].data
+    assert np.isnan(y[1]).all()
+    assert np.isfinite(y[0, :216]).all()
+    assert np.isinf(y[0, 216])
 
 
 @st.composite

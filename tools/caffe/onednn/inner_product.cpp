@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "caffe/layers/inner_product_layer.hpp"
+#include "onednn/few_rows.hpp"
 
 namespace caffe {
 namespace onednn {
@@ -59,13 +60,19 @@ void InnerProduct::Forward(const Blob<float>& weights, const Blob<float>* bias, 
 
 }  // namespace onednn
 
+// In FP32 by our own code where that pays, and not in training, whose weights are read three times anyway.
 template <>
 bool InnerProductLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom,
                                              const vector<Blob<float>*>& top) {
   constexpr int kMostAxes = 6;
-  if (onednn::TypeIn(phase_) == onednn::Type::f32 || bottom[0]->num_axes() > kMostAxes ||
-      bottom[0]->count() == 0 || top[0]->count() == 0) {
-    return false;
+  const bool bf16 = onednn::TypeIn(phase_) == onednn::Type::bf16;
+  if (bottom[0]->num_axes() > kMostAxes || bottom[0]->count() == 0 || top[0]->count() == 0) return false;
+  if (!bf16) {
+    if (phase_ != TEST || transpose_ || !onednn::Wanted() || !onednn::FewRowsPay(M_, K_, N_)) return false;
+    const onednn::Threads threads(true);
+    onednn::FewRows(bottom[0]->cpu_data(), M_, blobs_[0]->cpu_data(), K_, N_,
+                    bias_term_ ? blobs_[1]->cpu_data() : nullptr, top[0]->mutable_cpu_data());
+    return true;
   }
   if (!onednn_) onednn_.reset(new onednn::InnerProduct);
   if (!onednn_->Prepare({M_, K_, N_, transpose_, bias_term_})) return false;

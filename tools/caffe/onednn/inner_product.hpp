@@ -1,4 +1,4 @@
-// One inner product layer's forward pass in bf16; in FP32 it is Caffe's own, by OpenBLAS.
+// One inner product layer's forward pass in bf16; in FP32 it is few_rows.hpp's, or Caffe's own by OpenBLAS.
 #ifndef CAFFE_ONEDNN_INNER_PRODUCT_HPP_
 #define CAFFE_ONEDNN_INNER_PRODUCT_HPP_
 
