@@ -35,6 +35,8 @@ from tools.program import Progress, run_program, write_text
 
 # With fewer lines, starting convert_imageset would count; 1000 of the article's pictures take 200 MB of disk.
 LEAST_LINES, MOST_LINES = 100, 1000
+PARTS_A_JOB = 4
+"""Of a short list: parts are joined while others are made, and the last ones end together."""
 SPARE_BYTES = 1 << 20
 LITTLE_ROOM = 16 << 20
 PLAN_OF_WHOLE = ".plan.json"
@@ -214,7 +216,7 @@ def begin(
     if (place / "before").is_dir() and not out.exists():  # stopped between two renamings
         (place / "before").rename(out)
     before = Plan.read(place / "plan.json")
-    size = min(max(-(-len(lines) // jobs), LEAST_LINES), MOST_LINES)
+    size = min(max(-(-len(lines) // (PARTS_A_JOB * jobs)), LEAST_LINES), MOST_LINES)
     if before is not None and before.command == list(command):
         size = before.lines_a_part
     plan = Plan.of(lines, sizes, command, size)
