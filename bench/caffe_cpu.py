@@ -115,8 +115,8 @@ def step_of(peer: str, case: str, threads: int) -> Callable[[], object]:
 def serve(peer: str, case: str, threads: int) -> None:
     """Answer each line of standard input with a pass's seconds, its end with the peak memory in MiB.
 
-    The pass before it does not count: it finds the caches full of another process's memory, as no pass does for
-    somebody who computes features of many pictures.
+    The pass before it does not count: it finds the caches full of another process's memory, as no pass but
+    the first does for somebody who computes features of many pictures.
     """
     step = step_of(peer, case, threads)
     step()
