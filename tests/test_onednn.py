@@ -146,6 +146,12 @@ def test_a_row_of_a_large_inner_product_is_the_same_bytes_in_every_company(tmp_p
         blas.openblas_set_num_threads(before)
 
 
+@pytest.mark.parametrize(("numbers", "alignment"), [(1, 64), (1000, 64), (1 << 21, 1 << 21)])
+def test_a_blobs_memory_lies_as_vectors_and_large_pages_want_it(tmp_path, numbers, alignment):
+    net = net_of("".join(input_layer(numbers).replace("'x'", f"'x{i}'") for i in range(4)), tmp_path)
+    assert [blob.data.ctypes.data % alignment for blob in net.blobs.values()] == [0] * 4
+
+
 def test_a_nan_goes_through_a_large_inner_product(tmp_path):
     text = input_layer(2, 5003) + layer("InnerProduct", "x", "y", "inner_product_param { num_output: 217 }")
     net, _ = both(text, tmp_path)

@@ -60,7 +60,8 @@ void InnerProduct::Forward(const Blob<float>& weights, const Blob<float>* bias, 
 
 }  // namespace onednn
 
-// In FP32 by our own code where that pays, and not in training, whose weights are read three times anyway.
+// In FP32 by our own code where that pays; training, which reads the weights three times a step, gains least
+// from it and keeps OpenBLAS' results.
 template <>
 bool InnerProductLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom,
                                              const vector<Blob<float>*>& top) {
