@@ -41,4 +41,4 @@ ruff format --quiet --check .
 mypy --no-error-summary
 find tools eval tests \( -name '*.cpp' -o -name '*.hpp' -o -name '*.cu' \) -print0 | xargs -0 clang-format --dry-run -Werror
 [[ $caffe == no ]] || tools/caffe/build.sh --test
-python -m pytest -c tests/pytest.ini --rootdir . --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
+python -m pytest -c tests/pytest.ini --rootdir . --numprocesses auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile "$@"

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -190,6 +192,20 @@ def test_too_little_room_is_refused_with_the_figures(
     assert capsys.readouterr() == ("", "")
     assert plan.main(["--json", *words]) == 0
     assert "lmdb" in {one["stage"] for one in json.loads(capsys.readouterr().out)}
+
+
+def test_whoever_reads_may_stop(tmp_path: Path) -> None:
+    """`--plan | head -1` ends without a word; a caller of main keeps its own SIGPIPE."""
+    words = [f"{name}={value}" for name, value in settings(tmp_path, tmp_path).items()]
+    before = signal.getsignal(signal.SIGPIPE)
+    assert plan.main(["--json", *words]) == 0
+    assert signal.getsignal(signal.SIGPIPE) == before
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, ROOT / "tools" / "run" / "plan.py", *words]
+    ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (-signal.SIGPIPE, b"")
 
 
 @pytest.mark.parametrize(

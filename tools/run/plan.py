@@ -429,7 +429,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the plan for programs")
     options = parser.parse_args(argv)
     settings = dict(setting.partition("=")[::2] for setting in options.settings)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
     cores = len(os.sched_getaffinity(0))
     found = needs(settings, cores)
     lacking = {place: total for place, total in by_disk(found, settings).items() if total > _free(place)}
@@ -447,4 +446,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
     sys.exit(main())
