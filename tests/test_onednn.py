@@ -295,6 +295,27 @@ def test_max_pooling_routes_a_tie_where_caffe_does(tmp_path):
     np.testing.assert_array_equal(backward(ours)["x"], backward(own)["x"])
 
 
+def test_max_pooling_of_a_whole_map_goes_back_to_each_of_its_inputs(tmp_path):
+    """Which input an output came from is kept as its number within the window."""
+    height, width, count = 23, 37, 2 * 16
+    text = input_layer(2, 16, height, width) + conv("conv", "x", "conv", "num_output: 16 kernel_size: 1")
+    text += layer("Pooling", "conv", "pool", "pooling_param { pool: MAX global_pooling: true }")
+    ours, own = both(text, tmp_path)
+    for largest in range(0, height * width, 31):
+        x = np.random.default_rng(largest).standard_normal((count, height * width))
+        x[np.arange(count), (largest + np.arange(count)) % (height * width)] = 9
+        for net in (ours, own):
+            net.params["conv"][0].data[...] = np.eye(16).reshape(16, 16, 1, 1)
+            net.params["conv"][1].data[...] = 0
+            net.blobs["x"].data[...] = x.reshape(net.blobs["x"].data.shape)
+            net.forward()
+        np.testing.assert_array_equal(ours.blobs["pool"].data, 9)
+        np.testing.assert_array_equal(own.blobs["pool"].data, 9)
+        gradient = backward(ours)["x"]
+        np.testing.assert_array_equal(gradient, backward(own)["x"])
+        np.testing.assert_array_equal(gradient.reshape(x.shape) != 0, x == 9)
+
+
 def fc_of(net: caffe.Net) -> np.ndarray:
     return net.forward()["fc"].copy()
 

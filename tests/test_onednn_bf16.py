@@ -31,6 +31,7 @@ from test_onednn import (
     difference,
     fc_of,
     input_layer,
+    large_inner_products,
     layer,
     net_of,
 )
@@ -169,10 +170,22 @@ def test_an_inner_product_is_caffes_but_for_rounding(bf16, tmp_path, text, seed)
     np.testing.assert_allclose(ours, own, rtol=1e-5, atol=1e-5 * max(1, float(sums.max())))
 
 
+@needs_bf16
+@settings(drawn, max_examples=15)
+@given(text=large_inner_products(), seed=st.integers(0, 1000))
+def test_a_large_inner_product_adds_in_fp32(bf16, tmp_path, text, seed):
+    params, x = drawn_values(text, tmp_path, seed)
+    params, x = {name: [as_bf16(blobs[0]), *blobs[1:]] for name, blobs in params.items()}, as_bf16(x)
+    weights, bias = (*(blob.astype(np.float64) for blob in params["InnerProduct_y"]), 0)[:2]
+    largest = np.abs(x) @ np.abs(weights).T + np.abs(bias)
+    ours = bf16(forward, text, tmp_path, params, x, "")["y"]
+    assert (np.abs(ours - (x @ weights.T + bias)) <= 1e-5 * largest).all()
+
+
 @st.composite
 def poolings(draw: st.DrawFn, method: str) -> str:
     """A pooling of what a convolution by 1 has left in its layout; x is as the convolution leaves it."""
-    channels, side = draw(st.sampled_from([16, 20, 64])), draw(st.integers(3, 12))
+    channels, side = draw(st.sampled_from([16, 20, 48, 64])), draw(st.integers(3, 12))
     kernel, pad = draw(st.integers(1, 3)), draw(st.integers(0, 1))
     assume(pad < kernel)
     text = input_layer(draw(st.integers(1, 3)), channels, side, draw(st.integers(3, 12)))

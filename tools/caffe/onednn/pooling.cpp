@@ -13,12 +13,14 @@
 namespace caffe {
 namespace onednn {
 
-// Which of a channel's inputs each output of the last max pooling came from (its index within the channel),
-// lying as the output does.
+// Which of its window's inputs each output of the last max pooling came from, counted row by row from the
+// first that is no padding, or kNone; lying as the output does.
 class PoolingMask {
  public:
-  int* Reserve(size_t count) { return static_cast<int*>(buffer_.Reserve(count * sizeof(int))); }
-  const int* data() const { return static_cast<const int*>(buffer_.data()); }
+  typedef uint16_t Number;
+  static constexpr Number kNone = 0xFFFF;
+  Number* Reserve(size_t count) { return static_cast<Number*>(buffer_.Reserve(count * sizeof(Number))); }
+  const Number* data() const { return static_cast<const Number*>(buffer_.data()); }
   // of the convolutions whose layout the last forward pass was in; undef: it was not this engine's
   Type layout = Type::undef;
 
@@ -49,35 +51,72 @@ template <int kBlock>
 struct Vectors {
   typedef float Float __attribute__((vector_size(kBlock * sizeof(float))));
   typedef int Int __attribute__((vector_size(kBlock * sizeof(int))));
+  typedef uint32_t Bits __attribute__((vector_size(kBlock * sizeof(uint32_t))));
+  typedef PoolingMask::Number Mask __attribute__((vector_size(kBlock * sizeof(PoolingMask::Number))));
 };
 
-// By memcpy, as a plain blob's memory, which channels that lie last may be in, is not aligned for vectors.
-template <typename Float>
-CAFFE_INLINE void Load(const float* from, Float* to) {
-  memcpy(to, from, sizeof(Float));
-}
+// A block of channels as vectors of floats, and how it lies in memory. By memcpy, as a plain blob's memory,
+// which channels that lie last may be in, is not aligned for vectors.
+template <int kBlock, typename Number>
+struct Lanes;
 
-template <typename Float>
-CAFFE_INLINE void Store(const Float& value, float* to) {
-  memcpy(to, &value, sizeof(Float));
-}
+template <int kBlock>
+struct Lanes<kBlock, float> {
+  typedef Vectors<kBlock> V;
+  static constexpr int kParts = 1;
 
-typedef Vectors<16>::Float Floats;
-typedef uint32_t Bits __attribute__((vector_size(16 * sizeof(uint32_t))));
-typedef uint16_t Halves __attribute__((vector_size(16 * sizeof(uint16_t))));
+  CAFFE_INLINE static void Load(const float* from, typename V::Float (&parts)[kParts]) {
+    memcpy(parts, from, sizeof(parts));
+  }
+  CAFFE_INLINE static void Store(const typename V::Float (&parts)[kParts], float* to) {
+    memcpy(to, parts, sizeof(parts));
+  }
+  CAFFE_INLINE static void StoreInput(const typename V::Float (&parts)[kParts], float* to) {
+    Store(parts, to);
+  }
+  CAFFE_INLINE static void StoreMask(const typename V::Int (&parts)[kParts], PoolingMask::Number* to) {
+    const typename V::Mask mask = __builtin_convertvector(parts[0], typename V::Mask);
+    memcpy(to, &mask, sizeof(mask));
+  }
+};
 
-CAFFE_INLINE void Load(const Bf16* from, Floats* to) {
-  Halves halves;
-  memcpy(&halves, from, sizeof(halves));
-  *to = reinterpret_cast<Floats>(__builtin_convertvector(halves, Bits) << 16);
-}
+// Two neighbours of 16 bits lie where a float's 32 do: the even channels are one part, the odd ones another.
+template <int kBlock>
+struct Lanes<kBlock, Bf16> {
+  typedef Vectors<kBlock / 2> V;
+  static constexpr int kParts = 2;
+  static constexpr uint32_t kUpper = 0xFFFF0000;
 
-CAFFE_INLINE void Store(const Floats& value, Bf16* to) {
-  const Bits bits = reinterpret_cast<Bits>(value);  // as ToBf16 does it
-  const Bits nearest = value == value ? (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 : Bits{} + 0x7FC0;
-  const Halves halves = __builtin_convertvector(nearest, Halves);
-  memcpy(to, &halves, sizeof(halves));
-}
+  CAFFE_INLINE static void Load(const Bf16* from, typename V::Float (&parts)[kParts]) {
+    typename V::Bits both;
+    memcpy(&both, from, sizeof(both));
+    parts[0] = reinterpret_cast<typename V::Float>(both << 16);
+    parts[1] = reinterpret_cast<typename V::Float>(both & kUpper);
+  }
+  CAFFE_INLINE static void Store(const typename V::Float (&parts)[kParts], Bf16* to) {
+    const typename V::Float rounded[kParts] = {Rounded(parts[0]), Rounded(parts[1])};
+    StoreInput(rounded, to);
+  }
+  // What came from Load needs no rounding; nor does Caffe's -FLT_MAX, where there was no number in the
+  // window.
+  CAFFE_INLINE static void StoreInput(const typename V::Float (&parts)[kParts], Bf16* to) {
+    const typename V::Bits both = reinterpret_cast<typename V::Bits>(parts[0]) >> 16 |
+                                  (reinterpret_cast<typename V::Bits>(parts[1]) & kUpper);
+    memcpy(to, &both, sizeof(both));
+  }
+  CAFFE_INLINE static void StoreMask(const typename V::Int (&parts)[kParts], PoolingMask::Number* to) {
+    const typename V::Int both = parts[0] | parts[1] << 16;
+    memcpy(to, &both, sizeof(both));
+  }
+
+ private:
+  CAFFE_INLINE static typename V::Float Rounded(const typename V::Float& value) {  // as ToBf16 does it
+    const typename V::Bits bits = reinterpret_cast<typename V::Bits>(value);
+    const typename V::Bits nearest = bits + 0x7FFF + (bits >> 16 & 1);
+    return value == value ? reinterpret_cast<typename V::Float>(nearest)
+                          : reinterpret_cast<typename V::Float>(typename V::Bits{} + 0x7FC00000);
+  }
+};
 
 // How a layout lies, in numbers from one place to the next. A pixel is that of one block of channels.
 struct Places {
@@ -87,48 +126,51 @@ struct Places {
   bool ChannelsLast() const { return block < pixel; }
 };
 
-// The largest number so far, and where it was: Caffe's comparison, so that the first of equals stays.
-template <int kBlock>
-struct Largest {
-  typename Vectors<kBlock>::Float value;
-  typename Vectors<kBlock>::Int at;
-
-  template <typename Number>
-  CAFFE_INLINE void Look(const Number* bottom, size_t pixel, int index) {
-    typename Vectors<kBlock>::Float candidate;
-    Load(bottom + index * pixel, &candidate);
-    const typename Vectors<kBlock>::Int more = candidate > value;
-    value = more ? candidate : value;
-    at = more ? typename Vectors<kBlock>::Int{} + index : at;
-  }
-};
-
-// One output's block of channels: bottom is the block's first pixel, top and mask the output's.
+// One output's block of channels: bottom is the block's first pixel, top and mask the output's. Caffe's
+// comparison, so that the first of equals stays.
 template <int kBlock, typename Number>
 CAFFE_INLINE void MaxOf(const Window& w, const Window::Range& rows, const Window::Range& columns,
-                        size_t pixel, const Number* bottom, Number* top, int* mask) {
-  Largest<kBlock> most = {typename Vectors<kBlock>::Float{} - FLT_MAX, typename Vectors<kBlock>::Int{} - 1};
-  for (int h = rows.from; h < rows.to; ++h) {
-    for (int x = columns.from; x < columns.to; ++x) most.Look(bottom, pixel, h * w.width + x);
+                        size_t pixel, const Number* bottom, Number* top, PoolingMask::Number* mask) {
+  typedef Lanes<kBlock, Number> L;
+  typedef typename L::V::Int Int;
+  typename L::V::Float most[L::kParts];
+  Int at[L::kParts];
+  for (int part = 0; part < L::kParts; ++part) {
+    most[part] = typename L::V::Float{} - FLT_MAX;
+    at[part] = Int{} + PoolingMask::kNone;
   }
-  Store(most.value, top);
-  memcpy(mask, &most.at, sizeof(most.at));
+  int number = 0;
+  for (int h = rows.from; h < rows.to; ++h) {
+    const Number* input = bottom + (h * w.width + columns.from) * pixel;
+    for (int x = columns.from; x < columns.to; ++x, ++number, input += pixel) {
+      typename L::V::Float candidates[L::kParts];
+      L::Load(input, candidates);
+      for (int part = 0; part < L::kParts; ++part) {
+        const Int more = candidates[part] > most[part];
+        most[part] = more ? candidates[part] : most[part];
+        at[part] = more ? Int{} + number : at[part];
+      }
+    }
+  }
+  L::StoreInput(most, top);
+  L::StoreMask(at, mask);
 }
 
 template <int kBlock, typename Number>
 CAFFE_INLINE void AverageOf(const Window& w, const Window::Range& rows, const Window::Range& columns,
                             size_t pixel, const Number* bottom, Number* top) {
-  typedef typename Vectors<kBlock>::Float Float;
-  Float sum = Float{};
+  typedef Lanes<kBlock, Number> L;
+  typename L::V::Float sums[L::kParts] = {};
   for (int h = rows.from; h < rows.to; ++h) {
-    for (int x = columns.from; x < columns.to; ++x) {
-      Float value;
-      Load(bottom + (h * w.width + x) * pixel, &value);
-      sum += value;
+    const Number* input = bottom + (h * w.width + columns.from) * pixel;
+    for (int x = columns.from; x < columns.to; ++x, input += pixel) {
+      typename L::V::Float values[L::kParts];
+      L::Load(input, values);
+      for (int part = 0; part < L::kParts; ++part) sums[part] += values[part];
     }
   }
-  const Float average = sum / static_cast<float>(rows.size * columns.size);
-  Store(average, top);
+  for (int part = 0; part < L::kParts; ++part) sums[part] /= static_cast<float>(rows.size * columns.size);
+  L::Store(sums, top);
 }
 
 // One block of channels each.
@@ -139,27 +181,36 @@ CAFFE_INLINE void AverageBack(const Window& w, size_t pixel, const float* top_di
     const Window::Range rows = w.Rows(ph);
     for (int pw = 0; pw < w.pooled_width; ++pw) {
       const Window::Range columns = w.Columns(pw);
-      Float share;
-      Load(top_diff + (ph * w.pooled_width + pw) * pixel, &share);
+      Float share, sum;
+      memcpy(&share, top_diff + (ph * w.pooled_width + pw) * pixel, sizeof(share));
       share /= static_cast<float>(rows.size * columns.size);
       for (int h = rows.from; h < rows.to; ++h) {
         for (int x = columns.from; x < columns.to; ++x) {
-          Float sum;
           float* const at = bottom_diff + (h * w.width + x) * pixel;
-          Load(at, &sum);
-          Store(Float(sum + share), at);
+          memcpy(&sum, at, sizeof(sum));
+          sum += share;
+          memcpy(at, &sum, sizeof(sum));
         }
       }
     }
   }
 }
 
-void MaxBack(const Window& w, int channels, size_t pixel, const float* top_diff, const int* mask,
-             float* bottom_diff) {
-  for (int at = 0; at < w.pooled_height * w.pooled_width; ++at) {
-    for (int channel = 0; channel < channels; ++channel) {
-      const int from = mask[at * pixel + channel];
-      if (from >= 0) bottom_diff[from * pixel + channel] += top_diff[at * pixel + channel];
+void MaxBack(const Window& w, int channels, size_t pixel, const float* top_diff,
+             const PoolingMask::Number* mask, float* bottom_diff) {
+  for (int ph = 0; ph < w.pooled_height; ++ph) {
+    const Window::Range rows = w.Rows(ph);
+    for (int pw = 0; pw < w.pooled_width; ++pw) {
+      const Window::Range columns = w.Columns(pw);
+      const int width = columns.to - columns.from;
+      const size_t at = (ph * w.pooled_width + pw) * pixel;
+      for (int channel = 0; channel < channels; ++channel) {
+        const int from = mask[at + channel];
+        if (from == PoolingMask::kNone) continue;
+        int h = rows.from, x = from;
+        for (; x >= width; x -= width) ++h;  // takes less than a division, as windows are low
+        bottom_diff[(h * w.width + columns.from + x) * pixel + channel] += top_diff[at + channel];
+      }
     }
   }
 }
@@ -168,7 +219,7 @@ void MaxBack(const Window& w, int channels, size_t pixel, const float* top_diff,
 // faster than block by block.
 template <int kBlock, typename Number>
 CAFFE_INLINE void Row(const Window& w, int image, int row, const Places& in, const Places& out,
-                      const void* bottom, void* top, int* mask) {
+                      const void* bottom, void* top, PoolingMask::Number* mask) {
   const Window::Range rows = w.Rows(row);
   const int outer = out.ChannelsLast() ? 1 : out.blocks, inner = out.blocks / outer;
   for (int first = 0; first < outer; ++first) {
@@ -188,16 +239,20 @@ CAFFE_INLINE void Row(const Window& w, int image, int row, const Places& in, con
 }
 
 CAFFE_EVERY_CPU void Row16(const Window& w, int image, int row, const Places& in, const Places& out,
-                           const void* bottom, void* top, int* mask) {
+                           const void* bottom, void* top, PoolingMask::Number* mask) {
   Row<16, float>(w, image, row, in, out, bottom, top, mask);
 }
 CAFFE_EVERY_CPU void Row8(const Window& w, int image, int row, const Places& in, const Places& out,
-                          const void* bottom, void* top, int* mask) {
+                          const void* bottom, void* top, PoolingMask::Number* mask) {
   Row<8, float>(w, image, row, in, out, bottom, top, mask);
 }
-CAFFE_EVERY_CPU void RowBf16(const Window& w, int image, int row, const Places& in, const Places& out,
-                             const void* bottom, void* top, int* mask) {
+CAFFE_EVERY_CPU void RowBf16By16(const Window& w, int image, int row, const Places& in, const Places& out,
+                                 const void* bottom, void* top, PoolingMask::Number* mask) {
   Row<16, Bf16>(w, image, row, in, out, bottom, top, mask);
+}
+CAFFE_EVERY_CPU void RowBf16By32(const Window& w, int image, int row, const Places& in, const Places& out,
+                                 const void* bottom, void* top, PoolingMask::Number* mask) {
+  Row<32, Bf16>(w, image, row, in, out, bottom, top, mask);
 }
 CAFFE_EVERY_CPU void AverageBack16(const Window& w, size_t pixel, const float* top_diff, float* bottom_diff) {
   AverageBack<16>(w, pixel, top_diff, bottom_diff);
@@ -211,8 +266,8 @@ Desc Blocked(const Blob<float>& blob, Type layout, Type type) {
   return Desc(Plain(blob).dims(), type, BlockTag(layout));
 }
 
-Places PlacesOf(const Blob<float>& blob, Type layout) {
-  const int block = BlockChannels(), blocks = (blob.channels() + block - 1) / block;
+Places PlacesOf(const Blob<float>& blob, Type layout, int block = BlockChannels()) {
+  const int blocks = (blob.channels() + block - 1) / block;
   Places places = {blob.num(), blocks, blob.height() * blob.width(), 0, 0, 0};
   const bool last = layout == Type::bf16;
   places.image = static_cast<size_t>(places.pixels) * blocks * block;
@@ -247,6 +302,7 @@ bool PoolingLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, cons
                          kernel_w_, stride_h_, stride_w_,      pad_h_,        pad_w_};
   Layout* const layout = LayoutOf(*bottom[0]->data(), Plain(*bottom[0]));
   if (!layout || !EveryWindowHasInput(window)) return false;
+  if (max && kernel_h_ * kernel_w_ >= PoolingMask::kNone) return false;
   const Type type = layout->desc().data_type();
   if (layout->desc() != Blocked(*bottom[0], type, type)) return false;
   if (type == Type::bf16 && bottom[0]->channels() % BlockChannels() != 0) return false;
@@ -254,9 +310,10 @@ bool PoolingLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, cons
   Result result(top[0]->data().get(), Plain(*top[0]), Blocked(*top[0], type, type), kResult);
   if (!onednn_mask_) onednn_mask_.reset(new PoolingMask);
   onednn_mask_->layout = type;
-  const Places in = PlacesOf(*bottom[0], type), out = PlacesOf(*top[0], type);
-  int* const mask = max ? onednn_mask_->Reserve(out.images * out.image) : nullptr;
-  const auto row = type == Type::bf16 ? RowBf16 : BlockChannels() == 16 ? Row16 : Row8;
+  const int block = type == Type::bf16 && bottom[0]->channels() % 32 == 0 ? 32 : BlockChannels();
+  const Places in = PlacesOf(*bottom[0], type, block), out = PlacesOf(*top[0], type, block);
+  PoolingMask::Number* const mask = max ? onednn_mask_->Reserve(out.images * out.image) : nullptr;
+  const auto row = type != Type::bf16 ? block == 16 ? Row16 : Row8 : block == 32 ? RowBf16By32 : RowBf16By16;
 #pragma omp parallel for
   for (int i = 0; i < out.images * pooled_height_; ++i) {
     row(window, i / pooled_height_, i % pooled_height_, in, out, layout->data(), result.data(), mask);
