@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from eval.forward.precision import why_no_bf16
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "prototxt/vgg16/deploy.prototxt"
+WHILE = 0.5  # seconds
 OURS, OURS_BF16, OWN = "onednn", "bf16", "caffe"
 PEERS = {
     OURS: "Caffe, oneDNN",
@@ -115,16 +117,25 @@ def step_of(peer: str, case: str, threads: int) -> Callable[[], object]:
 def serve(peer: str, case: str, threads: int) -> None:
     """Answer each line of standard input with a pass's seconds, its end with the peak memory in MiB.
 
-    The pass before it does not count: it finds the caches full of another process's memory, as no pass but
-    the first does for somebody who computes features of many pictures.
+    A pass's seconds are the mean of as many as half a second holds, at least one; passes for half a second
+    before do not count: they find the caches full of another process's memory, as no pass but the first does
+    for somebody who computes features of many pictures.
     """
     step = step_of(peer, case, threads)
     step()
     print("ready", flush=True)
     for _ in sys.stdin:
-        step()
-        print(seconds(step), flush=True)
+        for_a_while(step)
+        print(for_a_while(step), flush=True)
     print(peak_mib(), flush=True)
+
+
+def for_a_while(step: Callable[[], object]) -> float:
+    """Passes until half a second is over; the mean of their seconds."""
+    passes: list[float] = []
+    while sum(passes) < WHILE:
+        passes.append(seconds(step))
+    return statistics.mean(passes)
 
 
 def start(peer: str, case: str, threads: int) -> subprocess.Popen[str]:
