@@ -294,6 +294,22 @@ def test_a_build_that_was_killed_goes_on(stopped, stop, left) -> None:
     assert f"{EDITS[0].name} does not apply" in applied.stderr  # as it is in already: once
 
 
+def test_compiling_says_how_far_it_is(stopped, tmp_path, capfd) -> None:
+    """Real ninja's lines, which are read here, look so: of a terminal's one line it makes many in a file."""
+    (tmp_path / "build.ninja").write_text(
+        "rule wait\n command = sleep 1.2 && touch $out\n"
+        + "".join(f"build {number}: wait\n" for number in range(3))
+    )
+    real = f'exec {shutil.which("ninja")} -j1 -C "{tmp_path}"\n'
+    (tmp_path / "ninja").write_text(f'#!/bin/bash\n[[ "$*" == *" install" ]] && exit\n{real}')
+    stopped.build()
+    said = capfd.readouterr().out.splitlines()
+    at = next(number for number, line in enumerate(said) if line.startswith("build: compiling on"))
+    assert re.fullmatch(r"compiling: [23]/3, [2-4] s", said[at + 1])
+    log = (stopped.prefix / "build/compile.log").read_text()
+    assert "[1/3]" in log and "[3/3]" in log
+
+
 def test_objects_from_before_a_restart_of_the_machine_are_made_anew(stopped) -> None:
     """Their bytes may be missing though their names and times are there; the source was on the disk."""
     stopped.build(stop="ninja")

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -70,6 +71,10 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append(how)
         if how in ("404", "403"):
             self.send_error(int(how))
+        elif how == "onwards":
+            self.send_response(301)
+            self.send_header("Location", f"/onwards/{len(self.asked)}{self.path}"[:200])
+            self.end_headers()
         elif how in ("good", "otherwise", "wrong", "cut"):
             body = (
                 self.more.get(Path(self.path).name)
@@ -128,6 +133,7 @@ class Places:
             r"^debian_archive=.*": f"debian_archive={self.address}/{archive}",
             r"^debian_snapshots=.*": f"debian_snapshots={self.address}/{snapshots}",
             r"Timeout=20": "Timeout=1",
+            r"--foreground 600": "--foreground 10",
         })  # fmt: skip
         clean = {
             name: value
@@ -175,6 +181,7 @@ def closed_port() -> str:
         ("empty", "."),
         ("closed", "Could not connect|Unable to connect"),  # Debian 12's apt, and 13's
         ("silent", "Connection failed|timed out"),
+        ("onwards", "not there after 10 minutes|."),
     ],
 )
 def test_a_place_that_has_it_not_is_said_in_a_line_and_the_next_one_asked(places, mirror, reason) -> None:
@@ -282,6 +289,39 @@ def test_a_folder_that_is_not_empty_is_left_alone(places) -> None:
     done = places.run("good")
     assert (done.returncode, done.stderr) == (1, f"fetch_source: {places.out} is not empty\n")
     assert read_tree(places.out) == {"mine": "x"}
+
+
+def stand_in(places: Places, name: str, script: str) -> str:
+    """PATH with a program of that name before all others."""
+    program = places.folder / "path" / name
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_stopped_at_its_last_step_it_has_made_nothing_and_goes_on(places, own) -> None:
+    path = stand_in(
+        places, "mv", f'case "$*" in *{places.out}) kill -9 $PPID; exit 1;; esac\nexec /bin/mv "$@"'
+    )
+    environment = {"CAFFE_SOURCE": str(places.tree)} if own else {}
+    stopped = places.run("good", PATH=path, **environment)
+    assert stopped.returncode == -signal.SIGKILL
+    assert not places.out.exists() or not list(places.out.iterdir())
+    again = places.run("good", **environment)
+    assert (again.returncode, again.stderr, read_tree(places.out)) == (0, "", FILES)
+
+
+def test_a_full_disk_is_not_called_a_wrong_source(places) -> None:
+    places.downloads.mkdir(parents=True)
+    shutil.copy(Handler.good, places.downloads / TARBALL)
+    path = stand_in(places, "tar", "echo tar: x: Cannot write: No space left on device >&2; exit 2")
+    done = places.run("good", PATH=path)
+    assert done.returncode == 1 and Handler.asked == []
+    kept = places.downloads / TARBALL
+    assert done.stderr == f"fetch_source: no room to unpack {kept} beside {places.out}: its disk is full\n"
+    assert kept.read_bytes() == Handler.good.read_bytes()
 
 
 def test_the_edits_apply_to_bvlc_s_own_tree(tmp_path: Path) -> None:

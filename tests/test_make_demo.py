@@ -4,6 +4,7 @@ import csv
 import hashlib
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,16 @@ from data_prep.demo.buildings.archetypes import ARCHETYPES, draw_building
 from data_prep.demo.generic.classes import GENERIC
 from data_prep.demo.photo import Camera
 from data_prep.demo.scenes import Framing, Photo, photograph
-from data_prep.make_demo import class_sizes, label_of, landmark_names, main, make_whole, photograph_clearly
+from data_prep.make_demo import (
+    SNAPSHOT,
+    STREAMS,
+    class_sizes,
+    label_of,
+    landmark_names,
+    main,
+    make_whole,
+    photograph_clearly,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 OXFORD = ROOT / "../shared/oxford5k_gt"
@@ -91,6 +101,16 @@ def test_a_building_with_nothing_in_the_way_is_seen_whole(archetype: str) -> Non
     height, width = photo.picture.shape[:2]
     assert 0 < x0 < x1 < width and 0 < y0 < y1 < height
     assert max((x1 - x0) / width, (y1 - y0) / height) == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_wall_whose_horizon_is_in_the_picture_leaves_the_rest_as_it_is() -> None:
+    """One pixel of it came from nowhere, and a mean over the picture made all others as undefined."""
+    seed = (1, STREAMS["landmarks"], 57, 71)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        building = draw_building(np.random.default_rng(seed[:3]), "keep")
+        photo = photograph(np.random.default_rng(seed), building, SNAPSHOT)
+    assert photo.picture.std() > 20
 
 
 def test_the_order_of_draws_is_kept() -> None:

@@ -210,6 +210,7 @@ name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
 if words == ["--print-architecture"]:
     print(os.environ.get("ARCHITECTURE", "amd64"))
     sys.exit(0)
+if name == "apt-get" and words[0] == "indextargets": os.execv("/usr/bin/apt-get", [name, *words])
 place = os.environ["APT_STATE"]
 state = json.load(open(place))
 if name == "sudo":
@@ -534,7 +535,7 @@ def test_another_system_is_told_of_the_container_and_nothing_is_made(apt, releas
     assert said and done.stderr == (
         f"packages: {said[1]} is neither Debian 12 or 13 nor Ubuntu 24.04; in a container it works all the same: "  # noqa: E501
         "mkdir -p out && docker build -t caffe-article . && "
-        'docker run --rm -v "$PWD/out:/workspace" caffe-article\n'
+        'docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/out:/workspace" caffe-article\n'
     )
 
 
@@ -564,6 +565,52 @@ def test_a_mirror_is_used_this_time_alone(apt, release, security, lines) -> None
     ]
 
 
+def apt_without_lists(folder: Path, *lines: str) -> dict[str, str]:
+    """The environment of an apt with these sources that has downloaded nothing yet, as in a new container."""
+    (folder / "sources.list").write_text("".join(f"deb [trusted=yes] {line}\n" for line in lines))
+    (folder / "lists").mkdir()
+    (folder / "apt.conf").write_text(
+        f'Dir::Etc::SourceList "{folder}/sources.list"; Dir::Etc::SourceParts "/dev/null";\n'
+        f'Dir::State::Lists "{folder}/lists";\n'
+    )
+    return {"APT_CONFIG": str(folder / "apt.conf")}
+
+
+def test_security_updates_come_from_where_the_machine_takes_them(apt, tmp_path) -> None:
+    on(apt, "debian13")
+    others = "http://127.0.0.1:9/base trixie main", "http://127.0.0.1:9/safe trixie-security main"
+    apt.environment |= {"APT_MIRROR": MIRROR} | apt_without_lists(tmp_path, *others)
+    done, state = run_apt(apt, {})
+    assert done.returncode == 0, done.stderr
+    asked = [line.partition("] ")[2].replace("/ ", " ") for line in state["sources"][0]]
+    assert asked == [f"{MIRROR} trixie main", f"{MIRROR} trixie-updates main", others[1]]
+
+
+def test_the_machines_mirrors_are_known_before_their_lists_are(tmp_path) -> None:
+    codename = re.search("VERSION_CODENAME=(.*)", Path("/etc/os-release").read_text())
+    assert codename
+    mirrors = [f"http://127.0.0.1:9/{one}" for one in ("debian", "stable", "updates", "safe", "other")]
+    suites = [codename[1], "stable", f"{codename[1]}-updates", f"{codename[1]}-security", "nodistro"]
+    apt = apt_without_lists(
+        tmp_path, *(f"{one} {suite} main" for one, suite in zip(mirrors, suites, strict=True))
+    )
+    done = subprocess.run(
+        ["bash", "-c", "root=. && source tools/caffe/places.sh && machines_mirrors"],
+        cwd=ROOT, env=os.environ | apt, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [f"{one}/" for one in mirrors[:2]]
+
+
+def test_a_log_that_is_added_to_keeps_what_it_has(apt, tmp_path) -> None:
+    """Standard error may be a file, or somebody else's terminal: it is not opened again by a name."""
+    log = tmp_path / "log"
+    log.write_text("my earlier notes\n")
+    run_apt(apt, {"one": "installed", "two": "installed"})
+    with log.open("a") as file:
+        subprocess.run(apt.command, env=apt.environment, stdout=file, stderr=file, check=True)
+    assert log.read_text() == "my earlier notes\nsetup: ready\n"
+
+
 def test_apt_itself_asks_the_mirror(tmp_path) -> None:
     """Nothing listens there: apt says whom it asked."""
     if os.geteuid() != 0:
@@ -576,7 +623,7 @@ def test_apt_itself_asks_the_mirror(tmp_path) -> None:
     if not done.stdout and done.returncode == 0:
         pytest.skip("the package is installed here")
     assert done.returncode == 1
-    assert f"{MIRROR}/dists/" in done.stderr
+    assert f"{MIRROR}/dists/" in done.stderr and "Unable to locate package" not in done.stderr
     assert done.stderr.splitlines()[-1] == (
         f"packages: apt-get update failed: is there a network, and are the mirrors right ({MIRROR})?"
     )

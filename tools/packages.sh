@@ -45,7 +45,8 @@ names() {
     if ! grep -qE "\[([^]]* )?${release:-none}[] ]" "$list"; then
         name=$(of_release PRETTY_NAME)
         echo "packages: ${name:-this system} is neither Debian 12 or 13 nor Ubuntu 24.04; in a container it works all the" \
-            "same: mkdir -p out && docker build -t caffe-article . && docker run --rm -v \"\$PWD/out:/workspace\" caffe-article" >&2
+            "same: mkdir -p out && docker build -t caffe-article . && docker run --rm --user \"\$(id -u):\$(id -g)\"" \
+            "-v \"\$PWD/out:/workspace\" caffe-article" >&2
         return 3
     fi
     awk -v kinds=" $* " -v release="$release" -v architecture="$(dpkg --print-architecture)" '
@@ -87,8 +88,8 @@ use_mirror() {
     [[ -n ${APT_MIRROR:-} ]] || return 0
     id=$(of_release ID) codename=$(of_release VERSION_CODENAME)
     [[ $id == debian ]] || components="main universe" security=$APT_MIRROR
-    # shellcheck disable=SC2016 # apt's own placeholders
-    [[ -n $security ]] || security=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+    # shellcheck disable=SC2016 # apt's own placeholders; also where no lists have been downloaded yet
+    [[ -n $security ]] || security=$(apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
         awk -v release="$codename-security" '$2 == release && !seen++ { print $1 }')
     sources=$(mktemp --suffix .list)
     trap 'rm -f "$sources"' EXIT
@@ -141,6 +142,11 @@ update() {
         unreachable="apt-get update failed: is there a network, and are the mirrors right (${APT_MIRROR:-those in /etc/apt})?"
 }
 
+# a package that no list names is the mirror's fault then, and dozens of apt's lines would only say that again
+apt_get_wanted() {
+    if [[ -z $unreachable ]]; then apt_get "$@"; else apt_get "$@" 2>/dev/null; fi
+}
+
 install() { # KIND...
     local wanted
     wanted=$(missing "$@") || exit
@@ -152,7 +158,7 @@ install() { # KIND...
     echo "packages: installing ${#wanted[@]} of them, which takes some minutes: ${wanted[*]}"
     update
     finish_interrupted_packages
-    apt_get install "${wanted[@]}" ||
+    apt_get_wanted install "${wanted[@]}" ||
         die "${unreachable:-apt-get could not install these packages, and says why above; the same command goes on from there: ${wanted[*]}}"
 }
 
@@ -164,7 +170,7 @@ download() { # FOLDER KIND...
     mapfile -t wanted <<<"$wanted"
     update
     mkdir -p "$folder/partial"
-    apt_get install --download-only -o Dir::Cache::Archives="$folder" "${wanted[@]}" ||
+    apt_get_wanted install --download-only -o Dir::Cache::Archives="$folder" "${wanted[@]}" ||
         die "${unreachable:-apt-get could not download these packages, and says why above; the same command goes on from there: ${wanted[*]}}"
 }
 

@@ -96,7 +96,8 @@ make_venv() {
     else
         echo "setup: making the virtual environment: pip downloads some 200 MB, which takes a minute or two"
         others_in_venv -exec rm -rf {} +
-        /usr/bin/python3 -m venv "$venv"
+        env -u PYTHONHOME -u PYTHONPATH /usr/bin/python3 -m venv "$venv" ||
+            die "could not make $venv: is python3-venv installed (tools/packages.sh --install run), and is there room?"
     fi
     # settings that would send packages elsewhere, or find them there, do not count
     env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_USER \
@@ -127,9 +128,11 @@ if [[ $only_venv == yes ]]; then
     make_venv
     exit
 fi
-status=0 said=/dev/stderr
-[[ $ask == no ]] || said=/dev/null # the set-up that comes says it
-"$root/tools/caffe/build.sh" --check "${build_options[@]}" 2>"$said" || status=$?
+status=0
+exec 9>&2
+[[ $ask == no ]] || exec 9>/dev/null # the set-up that comes says it
+"$root/tools/caffe/build.sh" --check "${build_options[@]}" 2>&9 9>&- || status=$?
+exec 9>&-
 ((status < 2)) || exit "$status" # what can't be right
 [[ $status == 0 ]] || { build=yes && kinds+=(build); }
 if [[ $ask == yes ]]; then # for a caller that runs this behind the terminal's back, where sudo can't ask

@@ -129,6 +129,19 @@ whole() {
     sync "${1%/*}"
 }
 
+# ninja's "[12/140] ..." as our programs' lines of progress: seldom, or often where they become one bar
+show_ninja() { # WHAT
+    local line begun=$SECONDS said=$SECONDS pause=2
+    [[ -z ${PROGRESS_LIVE:-} ]] || pause=1
+    while IFS= read -r line; do
+        ((SECONDS - said >= pause)) || continue
+        [[ $line =~ ^\[([0-9]+/[0-9]+)\] ]] || continue
+        echo "$1: ${BASH_REMATCH[1]}, $((SECONDS - begun)) s"
+        said=$SECONDS
+        [[ -n ${PROGRESS_LIVE:-} ]] || ((pause >= 15)) || pause=$((2 * pause))
+    done
+}
+
 # one build of a prefix at a time; compilers that outlive a killed build still hold it
 take_prefix() {
     mkdir -p "$prefix" 2>/dev/null && [[ -w $prefix ]] || die "cannot write to $prefix"
@@ -205,7 +218,7 @@ build() {
     configure -G Ninja -S "$here" -B "$build/objects" -DCMAKE_BUILD_TYPE=Release -DCAFFE_SOURCE="$build/source" \
         -DCAFFE_NUMPY_PYTHON="$venv/bin/python" -DCMAKE_INSTALL_PREFIX="$prefix" "${options[@]}"
     echo "build: compiling on $(nproc) cores$([[ $cuda == no ]] || echo ", for compute capabilities $arch")"
-    ninja -C "$build/objects" >"$build/compile.log" 2>&1 ||
+    ninja -C "$build/objects" 2>&1 | tee "$build/compile.log" | show_ninja compiling ||
         { grep -m 5 -A 10 -E 'error|FAILED' "$build/compile.log" >&2; die "compiling failed: $build/compile.log"; }
     rm -rf "$prefix/recipe" "$prefix/env.sh" "$prefix/python" # a prefix without the first two is not taken for whole
     CMAKE_INSTALL_ALWAYS=1 ninja -C "$build/objects" install >>"$build/compile.log" 2>&1 ||
@@ -224,7 +237,7 @@ run_tests() {
     take_prefix
     if ! cmp -s "$prefix/recipe" "$tests/recipe"; then
         echo "build: Caffe's own tests"
-        ninja -C "$build/objects" caffe_test >"$build/test.log" 2>&1 ||
+        ninja -C "$build/objects" caffe_test 2>&1 | tee "$build/test.log" | show_ninja "compiling the tests" ||
             { tail -n 20 "$build/test.log" >&2; die "compiling the tests failed: $build/test.log"; }
         rm -rf "$tests"
         mkdir -p "$tests"
@@ -274,8 +287,9 @@ if [[ -n ${CAFFE_SOURCE:-} ]]; then
     problem=$(own_problem)
     [[ -z $problem ]] || misused "$problem"
 fi
-if [[ -e $prefix ]] && ! [[ -e $prefix/.lock || -e $prefix/recipe ]] &&
-    [[ ! -d $prefix || -n $(find "$prefix" -mindepth 1 -maxdepth 1 ! -name downloads ! -path "$venv" -print -quit) ]]; then
+if [[ -e $prefix ]] && # .lock is looked for last: another build may be making the prefix just now, and that comes first
+    [[ ! -d $prefix || -n $(find "$prefix" -mindepth 1 -maxdepth 1 ! -name downloads ! -path "$venv" -print -quit) ]] &&
+    ! [[ -e $prefix/.lock || -e $prefix/recipe ]]; then
     misused "$prefix is there, and this script did not make it: name another place in CAFFE_PREFIX"
 fi
 

@@ -44,13 +44,10 @@ get() { # PACKAGE [MIRROR]
 into $downloads, or name a Debian mirror (tools/setup.sh --mirror)"
 }
 
-mkdir -p "$1"
-folder=$(cd "$1" && pwd)
-[[ -z $(ls -A "$folder") ]] || die "$folder is not empty"
+empty_folder "$1"
 may_keep_downloads
-scratch=$folder.scratch
-rm -rf "$scratch"
-mkdir "$scratch"
-trap 'rm -rf "$scratch"' EXIT
 for package in "${!sha256[@]}"; do get "$package" "${@:2}"; done
-for package in "${!sha256[@]}"; do dpkg-deb -x "$downloads/$package" "$folder"; done
+for package in "${!sha256[@]}"; do
+    dpkg-deb -x "$downloads/$package" "$scratch/tree" || die "$package can't be unpacked beside $folder: is its disk full?"
+done
+becomes "$scratch/tree"

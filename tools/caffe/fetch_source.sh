@@ -39,7 +39,11 @@ fi
 unpacked() {
     rm -rf "$scratch/tree"
     mkdir "$scratch/tree"
-    tar -xf "$1" -C "$scratch/tree" 2>/dev/null || return 1
+    local said
+    said=$(LC_ALL=C tar -xf "$1" -C "$scratch/tree" 2>&1) || {
+        [[ $said != *"No space left"* ]] || die "no room to unpack $1 beside $folder: its disk is full"
+        return 1
+    }
     top=$(find "$scratch/tree" -path '*src/caffe/proto/caffe.proto' -printf '%H/%P' -quit)
     top=${top%src/caffe/proto/caffe.proto}
     [[ -n $top ]]
@@ -57,7 +61,8 @@ own_source() {
     problem=$(own_problem)
     [[ -z $problem ]] || die "$problem"
     if [[ -d $CAFFE_SOURCE ]]; then
-        top=$CAFFE_SOURCE
+        top=$scratch/tree
+        cp -a "$CAFFE_SOURCE/." "$top" || die "CAFFE_SOURCE=$CAFFE_SOURCE can't be copied to $folder: is its disk full?"
     else
         unpacked "$CAFFE_SOURCE" || die "CAFFE_SOURCE=$CAFFE_SOURCE can't be unpacked"
     fi
@@ -67,8 +72,13 @@ kept_source() {
     local one
     for one in "$downloads"/*; do
         [[ -f $one && $one != *.deb ]] || continue
-        if is_pinned "$one"; then return 0; fi
-        echo "fetch_source: $one: $reason, or cut off" >&2
+        if [[ ! -r $one ]]; then
+            echo "fetch_source: $one: cannot be read" >&2
+        elif is_pinned "$one"; then
+            return 0
+        else
+            echo "fetch_source: $one: $reason, or cut off" >&2
+        fi
     done
     return 1
 }
@@ -85,13 +95,7 @@ fetched_source() { # [MIRROR]
 into $downloads, name a Debian mirror (tools/setup.sh --mirror), or set CAFFE_SOURCE to a BVLC Caffe checkout"
 }
 
-mkdir -p "$1"
-folder=$(cd "$1" && pwd)
-[[ -z $(ls -A "$folder") ]] || die "$folder is not empty"
-scratch=$folder.scratch
-rm -rf "$scratch"
-mkdir "$scratch"
-trap 'rm -rf "$scratch"' EXIT
+empty_folder "$1"
 top=""
 if [[ -n ${CAFFE_SOURCE:-} ]]; then own_source; else kept_source || fetched_source "${@:2}"; fi
-cp -a "$top/." "$folder"
+becomes "$top"

@@ -11,11 +11,13 @@ die() {
     exit 1
 }
 
-# the Debian mirrors this machine's apt reads, security updates left out; a list of mirrors counts by its first
+# the mirrors of its own release that this machine's apt reads, whether or not it has read them yet; a list of mirrors
+# counts by its first
 machines_mirrors() {
     # shellcheck disable=SC2016 # apt's own placeholders
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
-        awk '$2 !~ /-/ && $3 == "main" && !seen[$1]++ { print $1 }' |
+    apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
+        awk -v codename="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" \
+            '($2 == codename || $2 ~ /^(old)*stable$/) && $3 == "main" && !seen[$1]++ { print $1 }' |
         while read -r mirror; do
             if [[ $mirror == mirror+file:* ]]; then mirror=$(awk 'NF && !/^#/ { print $1; exit }' "${mirror#mirror+file:}"); fi
             echo "$mirror"
@@ -30,15 +32,36 @@ debian_places() {
     printf '%s\n' "$debian_archive" "$debian_snapshots/$1"
 }
 
-# apt's own downloader, so that the machine's proxies and certificates count
+# apt's own downloader, so that the machine's proxies and certificates count; it would follow addresses that lead on to
+# others for ever
 download() { # URL FILE
-    /usr/lib/apt/apt-helper -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
+    timeout --foreground 600 /usr/lib/apt/apt-helper -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
         -o Acquire::https::Timeout=20 download-file "$1" "$2"
 }
 
 # has_sha256 SUM FILE: true, or false with the reason in `reason`
 has_sha256() {
     [[ $(sha256sum <"$2") == "$1  -" ]] || { reason="a file of another sha256 than the pinned one" && return 1; }
+}
+
+# empty_folder FOLDER: sets folder to it, and scratch to a place beside it for what is there in part
+empty_folder() {
+    mkdir -p "$1" 2>/dev/null || die "cannot make the folder $1"
+    folder=$(cd "$1" && pwd)
+    [[ -z $(ls -A "$folder") ]] || die "$folder is not empty"
+    scratch=$folder.scratch
+    rm -rf "$scratch"
+    mkdir "$scratch" 2>/dev/null || die "cannot write to ${scratch%/*}"
+    trap 'rm -rf "$scratch"' EXIT
+}
+
+# becomes TREE: the folder is now what lies in scratch, at once and whole; one that something is mounted on keeps its place
+becomes() {
+    if rmdir "$folder" 2>/dev/null; then
+        mv -T "$1" "$folder"
+    else
+        find "$1" -mindepth 1 -maxdepth 1 -exec mv -t "$folder" {} +
+    fi
 }
 
 may_keep_downloads() {
@@ -55,6 +78,7 @@ from() {
     if ! said=$(LC_ALL=C download "$1" "$part" 2>&1); then
         reason=$(sed -n "s/^E: Failed to fetch [^ ]*  *//p" <<<"$said" | head -n 1)
         reason=${reason:-$(tail -n 1 <<<"$said")}
+        reason=${reason:-not there after 10 minutes}
     elif "${@:3}" "$part"; then
         sync "$part"
         mv "$part" "$downloads/$2"

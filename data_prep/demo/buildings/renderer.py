@@ -113,6 +113,7 @@ def _draw_face(
         (x1 - x0, y1 - y0),
         borderMode=cv2.BORDER_REPLICATE,
     )
+    cv2.patchNaNs(lit, 0.0)  # on the plane's horizon, where a pixel comes from nowhere: alpha 0
     inside = np.zeros((y1 - y0, x1 - x0), np.uint8)
     outline = np.rint((pixels - (x0 + 0.5, y0 + 0.5)) * 16).clip(-500000, 500000).astype(np.int32)
     cv2.fillConvexPoly(inside, outline, 1, cv2.LINE_8, 4)
