@@ -229,7 +229,7 @@ def test_no_address_is_one_sentence(site: Site, run, tmp_path: Path, capsys) -> 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == (
         f"fetch: v.caffemodel could not be had ({site.root}/none: HTTP 404 Not Found);"
-        " name another with --url"
+        " python -m data_prep.fetch takes another by --url"
     )
 
 

@@ -226,6 +226,13 @@ def test_sizes_are_said_in_the_unit_that_shows_them(size: float, words: str) -> 
     assert plan.size_in_words(size) == words
 
 
+@pytest.mark.parametrize("source", ["made", "own"])
+def test_what_is_left_out_is_said(pictures: Path, tmp_path: Path, source: str) -> None:
+    values = settings(tmp_path, pictures, SOURCE=source)
+    last = plan.as_text(plan.needs(values, 2), values, 2).splitlines()[-1]
+    assert last.startswith("not counted: set-up") and ("the demo's pictures" in last) == (source == "made")
+
+
 @pytest.mark.parametrize("profile", ["demo", "article"])
 def test_run_all_prints_it(profile: str) -> None:
     command = [ROOT / "run_all.sh", "--profile", profile, "--table", "1", "--plan"]

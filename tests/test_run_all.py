@@ -1,6 +1,7 @@
 """run_all.sh's options and profiles, up to the point where the stages' own programs take over."""
 
 import os
+import shlex
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,7 @@ def stages_of(profile: str) -> list[str]:
 
 
 def stages_shown(output: str) -> list[str]:
-    lines = output.splitlines()
+    lines = [line.removeprefix("# ") for line in output.splitlines()]
     return [after.split()[0] for line, after in pairwise(lines) if line.startswith("───")]
 
 
@@ -49,6 +50,26 @@ def test_dry_run_prints_the_complete_plan(profile: str) -> None:
         "data_prep.augment",
     ):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize("options", [["--profile", "demo"], ["--profile", "article"], ["--seeds", "1,2"]])
+def test_a_dry_run_can_be_pasted_as_it_is(options: list[str]) -> None:
+    """Every line is a comment or one command of ours, which a shell takes for as many words as it has."""
+    lines = [line for line in run_all(*options, "--dry-run").stdout.splitlines() if line]
+    commands = [line for line in lines if not line.startswith("#")]
+    assert len(commands) > 10
+    for line in commands:
+        first, *words = shlex.split(line)
+        assert first.startswith(("tools/", "./run_all.sh")) or (first, words[0]) == ("python", "-m"), line
+
+
+def test_a_setting_in_the_environment_is_not_passed_over_in_silence() -> None:
+    done = run_all("--dry-run", FINETUNE_MODE="last", DIMS="8")
+    assert done.returncode == 0 and "--mode all" in done.stdout
+    assert done.stderr == (
+        "run_all: not read from the environment: DIMS FINETUNE_MODE; "
+        "settings are lines of the profile, profiles/demo\n"
+    )
 
 
 @pytest.mark.parametrize("profile", ["demo", "article"])

@@ -406,6 +406,10 @@ def as_text(found: Sequence[Need], settings: dict[str, str], cores: int) -> str:
         lines.append(f"{'disk':<16}{size_in_words(total):>12} of {free} free at {place}")
     known = sum(need.seconds or 0 for need in found)
     lines.append(f"{'time':<16}{in_words(known):>12}, computed from what was measured on 2 cores")
+    left_out = "set-up, where it is to come (1.3 GB, some minutes)"
+    if settings.get("SOURCE") == "made":
+        left_out += "; drawing the demo's pictures and training its network (0.2 GB, as long as all the rest)"
+    lines.append(f"not counted: {left_out}")
     return "\n".join(lines)
 
 

@@ -11,10 +11,11 @@ stage_name="" stage_started=0 stage_steps=0 stage_log="" job="" aside=""
 
 on_terminal() { [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; }
 
-ruled() { # TEXT: a header under a rule
-    local rule
+ruled() { # TEXT: a header under a rule; comments where the commands are to be pasted
+    local rule comment=""
+    [[ $dry_run == no ]] || comment="# "
     printf -v rule '%*s' 100 ''
-    printf '\n%s\n%s\n' "${rule// /─}" "$1"
+    printf '\n%s\n%s\n' "$comment${rule// /─}" "$comment$1"
 }
 
 walk() { # PLACE: the list of stages, those behind grey, the running one bold

@@ -29,6 +29,7 @@ export PYTHONUNBUFFERED=1
 ! on_terminal || export PROGRESS_LIVE=1
 [[ -n ${MPLCONFIGDIR:-} || -w ${HOME:-/} ]] || export MPLCONFIGDIR=$W/.matplotlib # its list of fonts, where there is no home
 
+say_unread_environment
 read_profile "$profile_file"
 SEED=${seed:-$SEED}
 if [[ $listed == yes ]]; then
