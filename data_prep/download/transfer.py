@@ -84,7 +84,10 @@ def download(file: File, target: Path, patience: Patience) -> None:
         _notes(part).unlink(missing_ok=True)
         return
     several = "" if len(problems) == 1 else f" from {len(problems)} addresses"
-    raise OSError(f"{file.name} could not be had{several} ({'; '.join(problems)}); python -m data_prep.fetch takes another by --url")
+    raise OSError(
+        f"{file.name} could not be had{several} ({'; '.join(problems)}); "
+        "python -m data_prep.fetch takes another by --url"
+    )
 
 
 def _download_from(url: str, file: File, part: Path, patience: Patience) -> None:
