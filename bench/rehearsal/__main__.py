@@ -312,11 +312,13 @@ def used_by_children() -> float:
 
 
 def session_of(leader: int) -> Iterator[int]:
-    """The processes of a session: run_all.sh gives its commands groups of their own."""
+    """The processes of a session that have not ended: run_all.sh gives its commands groups of their own. One
+    that has ended stays listed until its parent asks, which in a container may be nobody."""
     for path in Path("/proc").iterdir():
         if path.name.isdecimal():
             with suppress(OSError):
-                if os.getsid(int(path.name)) == leader:
+                state, _, _, session = (path / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(session) == leader and state != "Z":
                     yield int(path.name)
 
 
