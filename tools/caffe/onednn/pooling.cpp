@@ -94,7 +94,8 @@ struct Lanes<kBlock, Bf16> {
     parts[1] = reinterpret_cast<typename V::Float>(both & kUpper);
   }
   CAFFE_INLINE static void Store(const typename V::Float (&parts)[kParts], Bf16* to) {
-    const typename V::Float rounded[kParts] = {Rounded(parts[0]), Rounded(parts[1])};
+    typename V::Float rounded[kParts];
+    for (int part = 0; part < kParts; ++part) Round(parts[part], &rounded[part]);
     StoreInput(rounded, to);
   }
   // What came from Load needs no rounding; nor does Caffe's -FLT_MAX, where there was no number in the
@@ -110,11 +111,12 @@ struct Lanes<kBlock, Bf16> {
   }
 
  private:
-  CAFFE_INLINE static typename V::Float Rounded(const typename V::Float& value) {  // as ToBf16 does it
+  CAFFE_INLINE static void Round(const typename V::Float& value,
+                                 typename V::Float* to) {  // as ToBf16 does it
     const typename V::Bits bits = reinterpret_cast<typename V::Bits>(value);
-    const typename V::Bits nearest = bits + 0x7FFF + (bits >> 16 & 1);
-    return value == value ? reinterpret_cast<typename V::Float>(nearest)
-                          : reinterpret_cast<typename V::Float>(typename V::Bits{} + 0x7FC00000);
+    const typename V::Bits nearest =
+        value == value ? bits + 0x7FFF + (bits >> 16 & 1) : typename V::Bits{} + 0x7FC00000;
+    *to = reinterpret_cast<typename V::Float>(nearest);
   }
 };
 
@@ -198,18 +200,19 @@ CAFFE_INLINE void AverageBack(const Window& w, size_t pixel, const float* top_di
 
 void MaxBack(const Window& w, int channels, size_t pixel, const float* top_diff,
              const PoolingMask::Number* mask, float* bottom_diff) {
+  std::vector<size_t> inputs(w.kernel_height * w.kernel_width);  // where a window's lie, as they are counted
   for (int ph = 0; ph < w.pooled_height; ++ph) {
     const Window::Range rows = w.Rows(ph);
     for (int pw = 0; pw < w.pooled_width; ++pw) {
       const Window::Range columns = w.Columns(pw);
-      const int width = columns.to - columns.from;
+      int number = 0;
+      for (int h = rows.from; h < rows.to; ++h) {
+        for (int x = columns.from; x < columns.to; ++x) inputs[number++] = (h * w.width + x) * pixel;
+      }
       const size_t at = (ph * w.pooled_width + pw) * pixel;
       for (int channel = 0; channel < channels; ++channel) {
         const int from = mask[at + channel];
-        if (from == PoolingMask::kNone) continue;
-        int h = rows.from, x = from;
-        for (; x >= width; x -= width) ++h;  // takes less than a division, as windows are low
-        bottom_diff[(h * w.width + columns.from + x) * pixel + channel] += top_diff[at + channel];
+        if (from != PoolingMask::kNone) bottom_diff[inputs[from] + channel] += top_diff[at + channel];
       }
     }
   }
