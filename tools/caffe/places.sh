@@ -35,8 +35,8 @@ debian_places() {
 # apt's own downloader, so that the machine's proxies and certificates count; it would follow addresses that lead on to
 # others for ever
 download() { # URL FILE
-    timeout --foreground 600 /usr/lib/apt/apt-helper -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
-        -o Acquire::https::Timeout=20 download-file "$1" "$2"
+    timeout --foreground 600 /usr/lib/apt/apt-helper -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=1 \
+        -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 download-file "$1" "$2"
 }
 
 # has_sha256 SUM FILE: true, or false with the reason in `reason`
@@ -72,13 +72,15 @@ may_keep_downloads() {
 # CHECK gets the file as its last argument and sets `reason`.
 from() {
     # shellcheck disable=SC2154 # the caller's
-    local part=$scratch/part said
+    local part=$scratch/part said status=0
     reason=""
     rm -f "$part"
-    if ! said=$(LC_ALL=C download "$1" "$part" 2>&1); then
+    said=$(LC_ALL=C download "$1" "$part" 2>&1) || status=$?
+    if ((status == 124)); then # timeout's own
+        reason="not there after 10 minutes"
+    elif ((status)); then
         reason=$(sed -n "s/^E: Failed to fetch [^ ]*  *//p" <<<"$said" | head -n 1)
         reason=${reason:-$(tail -n 1 <<<"$said")}
-        reason=${reason:-not there after 10 minutes}
     elif "${@:3}" "$part"; then
         sync "$part"
         mv "$part" "$downloads/$2"

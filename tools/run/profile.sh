@@ -115,7 +115,7 @@ networks() { (cd prototxt && for one in */deploy.prototxt; do echo "${one%/*}"; 
 # variables of the shell that have a setting's name: whoever put them there believes that they count
 say_unread_environment() {
     local name unread=()
-    for name in "${!DEFAULT_OF[@]}"; do [[ $(declare -p "$name" 2>/dev/null) != "declare -"*x* ]] || unread+=("$name"); done
+    for name in "${!DEFAULT_OF[@]}"; do [[ ! $(declare -p "$name" 2>/dev/null) =~ ^declare\ -[A-Za-z]*x ]] || unread+=("$name"); done
     ((${#unread[@]} == 0)) ||
         echo "run_all: not read from the environment: $(printf '%s\n' "${unread[@]}" | sort | paste -sd' ');" \
             "settings are lines of the profile, $profile_file" >&2
