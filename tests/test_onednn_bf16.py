@@ -37,6 +37,10 @@ from test_onednn import (
 )
 
 FLAGS = Path("/proc/cpuinfo").read_text()
+WITHOUT_AMX = "AVX512_CORE_BF16"
+AMX = "AVX512_CORE_AMX"
+ISAS = [WITHOUT_AMX, *([AMX] if "amx_bf16" in FLAGS else [])]
+"""As oneDNN's DNNL_MAX_CPU_ISA names them."""
 ROUNDING = 2.0**-8
 """What rounding to bf16's 8 significant bits changes at most, relative."""
 needs_bf16 = pytest.mark.skipif(
@@ -46,18 +50,21 @@ drawn = settings(max_examples=40, deadline=None, suppress_health_check=list(Heal
 Blobs = dict[str, np.ndarray]
 
 
-def _in_bf16() -> None:
-    os.environ["CAFFE_CPU_PRECISION"] = "bf16"
+def _in_bf16(isa: str) -> None:
+    os.environ |= {"CAFFE_CPU_PRECISION": "bf16", "DNNL_MAX_CPU_ISA": isa}
 
 
 def _precision() -> tuple[str, str]:
     return caffe.cpu_precision()  # type: ignore[no-any-return]
 
 
-@pytest.fixture(scope="module")
-def bf16() -> Iterator[Callable[..., Any]]:
-    """Calls a function of this module in a process that computes in bf16."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _in_bf16) as pool:
+@pytest.fixture(scope="module", params=ISAS)
+def bf16(request) -> Iterator[Callable[..., Any]]:
+    """Calls a function of this module in a process that computes in bf16: by AVX-512 alone, and by AMX where
+    this CPU has it."""
+    with ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), _in_bf16, initargs=(request.param,)
+    ) as pool:
         assert pool.submit(_precision).result() == ("bf16", "")
         yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
@@ -111,7 +118,7 @@ def test_a_convolution_is_caffes_but_for_rounding(bf16, tmp_path, text, seed):
 @pytest.mark.parametrize("channels", [(3, 64), (64, 96), (20, 40), (512, 512)])
 def test_a_convolution_rounds_its_factors_and_nothing_else(bf16, tmp_path, channels):
     """Factors that bf16 holds give FP32's sums, rounded once: so it is bf16, and adds in FP32."""
-    text = input_layer(2, channels[0], 12, 14)
+    text = input_layer(2, channels[0], 12, 13)  # 16 x 16 in Winograd's tiles, too much for its use
     text += conv("c", "x", "y", f"num_output: {channels[1]} kernel_size: 3 pad: 1")
     params, x = drawn_values(text, tmp_path, 1)
     params, x = {"c": [as_bf16(params["c"][0]), params["c"][1]]}, as_bf16(x)
@@ -120,6 +127,20 @@ def test_a_convolution_rounds_its_factors_and_nothing_else(bf16, tmp_path, chann
     ours = bf16(forward, text, tmp_path, params, x, "")["y"]
     assert_within(ours, own, sums, rounds=1e-6)
     np.testing.assert_array_equal(ours, as_bf16(ours))
+
+
+@needs_bf16
+@pytest.mark.parametrize("side", [16, 15])
+def test_without_amx_a_3x3_convolution_that_fills_winograds_tiles_is_fp32s(bf16, request, tmp_path, side):
+    text = input_layer(2, 64, side, 16) + conv("c", "x", "y", "num_output: 96 kernel_size: 3 pad: 1")
+    params, x = drawn_values(text, tmp_path, 1)
+    ours = bf16(forward, text, tmp_path, params, x, "")["y"]
+    fp32 = forward(text, tmp_path, params, x, "")["y"]
+    if WITHOUT_AMX in request.node.name:
+        np.testing.assert_array_equal(ours, fp32)
+    else:
+        np.testing.assert_array_equal(ours, as_bf16(ours))
+        assert not np.array_equal(ours, fp32)
 
 
 def as_bf16(values: np.ndarray) -> np.ndarray:
@@ -363,13 +384,15 @@ def test_where_bf16_is_not_to_be_had_the_log_says_so_and_fp32_it_is(tmp_path, en
 
 
 @needs_bf16
-def test_the_log_says_once_that_it_is_bf16(tmp_path):
-    fp32 = run_python(HASHES, tmp_path, CAFFE_CPU_PRECISION="fp32")
-    bf16 = run_python(HASHES, tmp_path, CAFFE_CPU_PRECISION="bf16")
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_log_says_once_that_it_is_bf16(tmp_path, isa):
+    fp32 = run_python(HASHES, tmp_path, CAFFE_CPU_PRECISION="fp32", DNNL_MAX_CPU_ISA=isa)
+    bf16 = run_python(HASHES, tmp_path, CAFFE_CPU_PRECISION="bf16", DNNL_MAX_CPU_ISA=isa)
     assert len({fp32.stdout, bf16.stdout}) == 2
-    assert re.findall(r"\] CPU precision: (.*)", bf16.stderr) == [
-        "bf16 in nets of phase TEST, as CAFFE_CPU_PRECISION asks"
-    ]
+    said = "bf16 in nets of phase TEST, as CAFFE_CPU_PRECISION asks"
+    if isa == WITHOUT_AMX:
+        said += "; 3x3 convolutions stay FP32, as without AMX Winograd makes that faster"
+    assert re.findall(r"\] CPU precision: (.*)", bf16.stderr) == [said]
 
 
 @pytest.mark.parametrize("setting", ["fp16", "BF16", "1"])

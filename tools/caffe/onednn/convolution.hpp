@@ -60,7 +60,7 @@ class Convolution {
   Desc PlainWeights() const;
 
   const bool training_;
-  const Type type_;  // of forward passes, where oneDNN takes the geometry in it
+  const Type type_;  // of forward passes, where oneDNN has the geometry in it and it is faster so
   Geometry geometry_ = {};
   int threads_ = 0;
   bool relu_ = false;

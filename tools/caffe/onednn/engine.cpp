@@ -113,6 +113,8 @@ bool Wanted() {
 
 bool HasBf16() { return Has(dnnl::cpu_isa::avx512_core_bf16); }
 
+bool HasAmx() { return Has(dnnl::cpu_isa::avx512_core_amx); }
+
 Type TypeIn(Phase phase) { return PrecisionOfCpu().bf16() && phase == TEST ? Type::bf16 : Type::f32; }
 
 int BlockChannels() { return Has(dnnl::cpu_isa::avx512_core) ? 16 : 8; }

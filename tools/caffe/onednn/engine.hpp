@@ -24,6 +24,8 @@ bool Wanted();
 
 // Whether oneDNN can multiply bf16 fast on this CPU, and may.
 bool HasBf16();
+// Whether by AMX, and not by AVX-512 alone.
+bool HasAmx();
 
 // What the forward passes of a net of this phase compute in: f32, or bf16 where PrecisionOfCpu() says so.
 Type TypeIn(Phase phase);

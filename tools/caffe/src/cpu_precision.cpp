@@ -19,6 +19,14 @@ std::string WhyNoBf16() {
 #endif
 }
 
+// What of it stays FP32, for the log.
+std::string Exception() {
+#ifdef USE_ONEDNN
+  if (!onednn::HasAmx()) return "; 3x3 convolutions stay FP32, as without AMX Winograd makes that faster";
+#endif
+  return "";
+}
+
 CpuPrecision Decide() {
   const char* const setting = std::getenv("CAFFE_CPU_PRECISION");
   const std::string precision = setting ? setting : "";
@@ -27,7 +35,8 @@ CpuPrecision Decide() {
   }
   if (precision != "bf16") return {false, ""};
   const std::string why_not = WhyNoBf16();
-  LOG_IF(INFO, why_not.empty()) << "CPU precision: bf16 in nets of phase TEST, as CAFFE_CPU_PRECISION asks";
+  LOG_IF(INFO, why_not.empty()) << "CPU precision: bf16 in nets of phase TEST, as CAFFE_CPU_PRECISION asks"
+                                     << Exception();
   LOG_IF(WARNING, !why_not.empty()) << "CPU precision: FP32, not bf16 as CAFFE_CPU_PRECISION asks: "
                                     << why_not;
   return {true, why_not};
