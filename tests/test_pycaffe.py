@@ -20,7 +20,8 @@ from PIL import Image
 PREFIX = Path(os.environ.get("CAFFE_PREFIX", Path(__file__).parent.parent / ".caffe"))
 INPUT = 'layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }'
 AVERAGE = 'pooling_param { pool: AVE global_pooling: true } type: "Pooling" bottom: "data" top: "mean"'
-WHOLE = f'{INPUT} layer {{ name: "mean" {AVERAGE} }} layer {{ name: "flat" type: "Flatten" bottom: "mean" top: "y" }}'
+FLAT = 'type: "Flatten" bottom: "mean" top: "y"'
+WHOLE = f'{INPUT} layer {{ name: "mean" {AVERAGE} }} layer {{ name: "flat" {FLAT} }}'
 
 
 def drawn_pixels(*shape: int) -> np.ndarray:
@@ -99,7 +100,7 @@ def test_a_classifier_averages_its_ten_crops(network) -> None:
 
 
 def test_a_detector_cuts_windows_with_what_surrounds_them(network, tmp_path) -> None:
-    """Two pixels of context in eight, so a window of 4 x 4 is seen amid 8 x 8, outside the picture the mean."""
+    """Two pixels of context in eight: a window of 4 x 4 is seen amid 8 x 8, outside the picture the mean."""
     picture = drawn_pixels(30, 40, 3)
     Image.fromarray(picture).save(tmp_path / "picture.png")
     mean = np.full((3, 8, 8), 0.25, np.float32)

@@ -147,12 +147,12 @@ class Extractor:
     def _load_weights(self) -> None:
         for blobs in self._net.params.values():
             for blob in blobs:
-                blob.data[...] = UNSET
+                blob.data.flat[0] = UNSET  # a caffemodel has all of a blob or nothing
         self._net.copy_from(self._network.weights)
         lacking = [
             name
             for name, blobs in self._net.params.items()
-            if any(UNSET in blob.data.flat[:1] for blob in blobs)
+            if any(blob.data.flat[0] == UNSET for blob in blobs)
         ]
         if lacking:
             raise ValueError(f"{self._network.weights} has no weights for {', '.join(lacking)}")
