@@ -36,12 +36,14 @@ bool WinogradPays(const Geometry& g) {
          g.in_channels >= 32 && g.out_channels >= 32;
 }
 
-// Whether Winograd in FP32 is faster than direct in bf16: with AVX-512's bf16, twice FP32's multiplications a
-// cycle, it is unless its tiles of 4 x 4 jut out far; with AMX, sixteen times, never (bench/caffe_cpu.py).
-bool WinogradBeatsBf16(const Geometry& g) {
+// Whether FP32 is faster than bf16, which with AMX it never is. AVX-512's bf16 multiplies twice as much a
+// cycle as FP32: less than Winograd saves, unless its tiles of 4 x 4 jut out far; and where a sum has few
+// terms, less than it takes to convert the result for a Winograd that follows (bench/caffe_cpu.py).
+bool Fp32BeatsBf16(const Geometry& g) {
   const auto tiled = [](int size) { return (size + 3) / 4 * 4; };
-  return !HasAmx() && WinogradPays(g) &&
-         tiled(g.out_height) * tiled(g.out_width) <= 1.2 * g.out_height * g.out_width;
+  const bool few_terms = g.in_channels / g.group * g.kernel_height * g.kernel_width <= 64;
+  const bool fills_tiles = tiled(g.out_height) * tiled(g.out_width) <= 1.2 * g.out_height * g.out_width;
+  return !HasAmx() && (few_terms || (WinogradPays(g) && fills_tiles));
 }
 
 // In training the weights are transformed anew each time: as long as 6400 positions gain
@@ -154,7 +156,7 @@ std::unique_ptr<Convolution::Step> Convolution::TryDirect(Kind kind, Type type, 
 
 std::unique_ptr<Convolution::Step> Convolution::Make(Kind kind, bool relu) const {
   std::unique_ptr<Step> step;
-  if (kind == kForward && type_ != Type::f32 && !WinogradBeatsBf16(geometry_)) {
+  if (kind == kForward && type_ != Type::f32 && !Fp32BeatsBf16(geometry_)) {
     step = TryDirect(kind, type_, relu);
   }
   const bool transforms = training_ && kind == kForward;  // the backward passes' weights stay as they are

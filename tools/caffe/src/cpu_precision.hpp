@@ -13,8 +13,8 @@ struct CpuPrecision {
 };
 
 // What CAFFE_CPU_PRECISION asks for, read once, and what comes of it, said in the log. In bf16, convolutions
-// and inner products of a net of phase TEST multiply bf16 and add FP32, but where FP32 is faster (onednn/convolution.cpp); all else is FP32. Ends the process
-// where the setting is neither bf16 nor fp32.
+// and inner products of a net of phase TEST multiply bf16 and add FP32, but where FP32 is faster
+// (onednn/convolution.cpp); all else is FP32. Ends the process where the setting is neither bf16 nor fp32.
 const CpuPrecision& PrecisionOfCpu();
 
 // Ends the process where training would be in bf16.
