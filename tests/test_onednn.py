@@ -521,3 +521,59 @@ def test_an_unknown_engine_is_named_and_left_aside(tmp_path):
     first, second = log_of(tmp_path, CAFFE_CPU_ENGINE="mkl")
     assert first == "CAFFE_CPU_ENGINE is 'mkl', neither caffe nor onednn: left aside"
     assert second.startswith("CPU engine: oneDNN")
+
+
+RECTIFIED = (
+    conv("c", "x", "c", "num_output: CHANNELS kernel_size: 3 pad: 1")
+    + layer("ReLU", "c", "c")
+    + conv("d", "c", "d", "num_output: CHANNELS kernel_size: 3 pad: 1")
+    + layer("ReLU", "d", "d", "relu_param { negative_slope: SLOPE }")
+    + layer("Pooling", "d", "p", "pooling_param { kernel_size: 2 stride: 2 }")
+    + conv("e", "p", "e", "num_output: 8 kernel_size: 1")
+    + layer("ReLU", "e", "e")
+)
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("slope", ["0", "0.1"])
+@pytest.mark.parametrize("where", ["c", "c bias", "d", "e", "x"])
+@pytest.mark.parametrize(
+    ("channels", "value"), [*((16, value) for value in (np.nan, np.inf, -np.inf, 3e38, -1e30)), (32, np.nan)]
+)
+def test_what_is_no_number_stays_none(tmp_path, phase, slope, where, value, channels):
+    """A training that diverges says so: convolution and ReLU in one go make no 0 of NaN. By Winograd, with 32
+    channels, all of a tile is none where one of it is."""
+    text = input_layer(2, channels, 8, 12)
+    text += RECTIFIED.replace("SLOPE", slope).replace("CHANNELS", str(channels))
+    nets = [net_of(text, tmp_path, engine, phase=phase) for engine in ("", "CAFFE")]
+    random = np.random.default_rng(0)
+    for blobs in nets[0].params.values():
+        for blob in blobs:
+            blob.data[...] = random.standard_normal(blob.data.shape)
+    x = random.standard_normal((2, channels, 8, 12))
+    for poisoned in (False, True, False):
+        for net in nets:
+            for name, blobs in nets[0].params.items():
+                for ours, own in zip(blobs, net.params[name], strict=True):
+                    own.data[...] = ours.data
+            net.blobs["x"].data[...] = x
+        kept = {name: [blob.data.copy() for blob in blobs] for name, blobs in nets[0].params.items()}
+        for net in nets:
+            if poisoned:
+                name, _, bias = where.partition(" ")
+                array = net.blobs["x"].data[1] if where == "x" else net.params[name][bool(bias)].data
+                array.flat[4] = value  # in the middle of a kernel, where no padding is skipped
+            with np.errstate(all="ignore"):
+                net.forward()
+        for name in ("c", "d", "p", "e"):
+            ours, own = (net.blobs[name].data for net in nets)
+            if channels == 32 and poisoned:
+                assert name in ("p", "e") or np.isnan(ours[np.isnan(own)]).all()
+                continue
+            np.testing.assert_array_equal(np.isnan(ours), np.isnan(own))
+            same = np.abs(own) < 1e25
+            scale = max(1.0, float(np.abs(own[same]).max(initial=0)))
+            assert np.abs(ours[same] - own[same]).max(initial=0) < 1e-4 * scale
+        for name, blobs in kept.items():
+            for blob, values in zip(nets[0].params[name], blobs, strict=True):
+                blob.data[...] = values

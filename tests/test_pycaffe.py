@@ -74,6 +74,46 @@ def test_datums_of_convert_imageset_are_read(tmp_path) -> None:
     np.testing.assert_array_equal(caffe.io.datum_to_array(datum), pixels.transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("1", "png"), ("P", "png"), ("LA", "png"), ("CMYK", "jpg"), ("P", "gif"), ("I;16", "png"), ("F", "tif")],
+)
+@pytest.mark.parametrize("color", [True, False])
+def test_a_picture_of_any_mode_is_loaded(tmp_path, mode, suffix, color) -> None:
+    if mode in ("I;16", "F"):
+        values = drawn_pixels(20, 30).astype({"I;16": np.uint16, "F": np.float32}[mode])
+        picture, expected = Image.fromarray(values), values / (65535 if mode == "I;16" else 1)
+    else:
+        picture = Image.fromarray(drawn_pixels(20, 30, 3)).convert(mode)
+        expected = None
+    others = [picture.transpose(Image.Transpose.ROTATE_180)] if suffix == "gif" else []
+    picture.save(
+        tmp_path / f"picture.{suffix}", **({"save_all": True, "append_images": others} if others else {})
+    )
+    if expected is None:
+        with Image.open(tmp_path / f"picture.{suffix}") as first:
+            expected = np.asarray(first.convert("RGB")) / 255
+        if not color:
+            expected = expected @ (0.2125, 0.7154, 0.0721)
+    loaded = caffe.io.load_image(str(tmp_path / f"picture.{suffix}"), color)
+    assert loaded.dtype == np.float32 and loaded.shape == (20, 30, 3 if color else 1)
+    np.testing.assert_allclose(loaded, np.broadcast_to(np.atleast_3d(expected), loaded.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_half_the_size_is_the_mean_of_two_by_two(channels) -> None:
+    """Bilinear between the four nearest and nothing more: not smoothed, its borders not darkened."""
+    pixels = np.random.default_rng(1).random((20, 30, channels)).astype(np.float32)
+    small = caffe.io.resize_image(pixels, (10, 15))
+    np.testing.assert_allclose(small, pixels.reshape(10, 2, 15, 2, channels).mean(axis=(1, 3)), atol=1e-5)
+
+
+def test_a_shrunk_pictures_border_is_as_bright_as_its_middle() -> None:
+    pixels = np.full((100, 100, 3), 200, np.float32)
+    pixels[50, 50] = 0
+    assert (np.delete(caffe.io.resize_image(pixels, (23, 23)), 11, axis=0) == 200).all()
+
+
 @pytest.mark.parametrize("channels", [3, 7])
 def test_an_enlarged_ramp_is_a_ramp(channels) -> None:
     ramp = np.repeat(np.arange(8, dtype=np.float32)[:, None, None], channels, axis=2).repeat(8, axis=1)
@@ -110,7 +150,7 @@ def test_a_detector_cuts_windows_with_what_surrounds_them(network, tmp_path) -> 
     corner[2:, 2:] = caffe.io.resize_image(picture[:6, :6] / 255, (6, 6))
     for window, expected in zip(windows, (amid, corner), strict=True):
         np.testing.assert_allclose(detector.crop(picture / 255, window), expected, atol=1e-5)
-    found = detector.detect_windows([(str(tmp_path / "picture.png"), windows)])
+    found = detector.detect_windows([(str(tmp_path / "picture.png"), windows.astype(float))])
     for one, expected in zip(found, (amid, corner), strict=True):
         np.testing.assert_allclose(one["prediction"], expected.mean(axis=(0, 1)) - 0.25, atol=1e-5)
 
@@ -127,6 +167,12 @@ def test_importing_it_does_not_wait_for_scikit_image() -> None:
     assert nothing == "[]"
     assert re.fullmatch(r"skimage\.transform\.\w+ zoom imread", lent)
     assert done.stderr.endswith("AttributeError: module 'caffe.io' has no attribute 'nothing'\n")
+
+
+def test_the_mean_of_imagenet_is_where_tutorials_look_for_it() -> None:
+    mean = np.load(Path(caffe.__file__).parent / "imagenet/ilsvrc_2012_mean.npy")
+    assert mean.shape == (3, 256, 256)
+    np.testing.assert_allclose(mean.mean(axis=(1, 2)), [104.0, 116.7, 122.7], atol=0.1)
 
 
 def test_its_own_tests_pass() -> None:

@@ -17,6 +17,8 @@ using Dims = dnnl::memory::dims;
 using Tag = dnnl::memory::format_tag;
 
 constexpr size_t kWinogradBytes = 60000000;
+// Up to here nothing overflows, also not on the way, in Winograd's transforms.
+constexpr float kNoOverflow = 1e30f;
 
 Desc Layouts(const Dims& dims, Tag tag, Type type = Type::f32) { return Desc(dims, type, tag); }
 
@@ -218,7 +220,10 @@ void Convolution::Forward(const Blob<float>& weights, const Blob<float>* bias, B
   const bool relu = TakeReLU(&slope);
   if (relu && slope != step_slope_) forward_relu_.reset();
   if (relu) step_slope_ = slope;
-  const Step* step = relu ? Get(&forward_relu_, kForward, true) : Get(&forward_, kForward, false);
+  // oneDNN's ReLU makes 0 of what is no number: a training that has diverged would show the loss of a guess
+  const float bound = relu && slope == 0 ? BoundOfTop(weights, bias, bottom) : HUGE_VALF;
+  const bool together = relu && (slope != 0 || bound < kNoOverflow);
+  const Step* step = together ? Get(&forward_relu_, kForward, true) : Get(&forward_, kForward, false);
   const Desc whole_bottom = Images(step->bottom, geometry_.images),
              whole_top = Images(step->top, geometry_.images);
   const dnnl::memory source = Read(bottom->data().get(), Plain(*bottom), whole_bottom, kFirst);
@@ -240,7 +245,16 @@ void Convolution::Forward(const Blob<float>& weights, const Blob<float>* bias, B
   if (relu && !step->rectifies) {
     Rectify(whole_top.data_type(), result.data(), result.data(), Count(whole_top), slope);
   }
+  if (together) result.set_bound(bound);
   result.Finish();
+}
+
+float Convolution::BoundOfTop(const Blob<float>& weights, const Blob<float>* bias, Blob<float>* bottom) {
+  const size_t rows = geometry_.out_channels, count = weights.count();
+  const float sum = training_ ? Weights::LargestSumOnce(rows, count, weights.cpu_data())
+                              : weights_.LargestSum(rows, count, weights.data().get());
+  const float most = bias ? Largest(Type::f32, bias->cpu_data(), bias->count()) : 0;
+  return BoundOf(bottom->data().get(), Plain(*bottom)) * sum + most;
 }
 
 void Convolution::BackwardWeights(Blob<float>* bottom, Blob<float>* top, float* weights_diff,

@@ -50,6 +50,8 @@ class Convolution {
   enum Kind { kForward, kBackwardWeights, kBackwardData };
 
   bool Large() const;
+  // What no number of the top can exceed.
+  float BoundOfTop(const Blob<float>& weights, const Blob<float>* bias, Blob<float>* bottom);
   void Take(const Geometry& geometry);
   const Step* Get(std::unique_ptr<Step>* step, Kind kind, bool relu);
   std::unique_ptr<Step> Make(Kind kind, bool relu) const;

@@ -94,6 +94,37 @@ void RectifyRange(const Bf16* x, Bf16* y, size_t count, float slope) {
   }
 }
 
+// As whole numbers, without their sign, floats are in their order, and those that are none come last.
+CAFFE_EVERY_CPU
+uint32_t LargestBits(const uint32_t* numbers, size_t count) {
+  uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (size_t i = 0; i < count; ++i) largest = std::max(largest, numbers[i] & 0x7FFFFFFF);
+  return largest;
+}
+
+CAFFE_EVERY_CPU
+uint32_t LargestBits(const uint16_t* numbers, size_t count) {
+  uint16_t largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (size_t i = 0; i < count; ++i) {
+    largest = std::max(largest, static_cast<uint16_t>(numbers[i] & 0x7FFF));
+  }
+  return static_cast<uint32_t>(largest) << 16;  // bf16 is the upper half
+}
+
+template <typename Bits>
+uint32_t LargestBitsOfAll(const void* numbers, size_t count) {
+  constexpr size_t kBlock = 1 << 14;
+  uint32_t largest = 0;
+#pragma omp parallel for reduction(max : largest)
+  for (size_t at = 0; at < count; at += kBlock) {
+    largest =
+        std::max(largest, LargestBits(static_cast<const Bits*>(numbers) + at, std::min(kBlock, count - at)));
+  }
+  return largest;
+}
+
 template <typename Number>
 void RectifyAll(const void* x, void* y, size_t count, float slope) {
   constexpr size_t kBlock = 1 << 14;
@@ -215,6 +246,7 @@ Layout* Hold(SyncedMemory* memory, const Desc& desc) {
     layout = new Layout(desc);
     memory->set_form(std::shared_ptr<SyncedMemory::Form>(layout));
   }
+  layout->set_bound(HUGE_VALF);
   return layout;
 }
 
@@ -232,11 +264,29 @@ dnnl::memory Read(SyncedMemory* memory, const Desc& plain, const Desc& wanted, S
   return copy;
 }
 
+float Largest(Type type, const void* numbers, size_t count) {
+  const uint32_t bits =
+      (type == Type::bf16 ? LargestBitsOfAll<uint16_t> : LargestBitsOfAll<uint32_t>)(numbers, count);
+  float largest;
+  memcpy(&largest, &bits, sizeof(largest));
+  return largest == largest ? largest : HUGE_VALF;
+}
+
+float BoundOf(SyncedMemory* memory, const Desc& plain) {
+  Layout* const layout = LayoutOf(*memory, plain);
+  if (!layout) return Largest(Type::f32, memory->cpu_data(), Count(plain));
+  if (!std::isfinite(layout->bound())) {
+    layout->set_bound(Largest(layout->desc().data_type(), layout->data(), Count(layout->desc())));
+  }
+  return layout->bound();
+}
+
 Result::Result(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot) {
   if (wanted == plain) {
     written_ = At(plain, memory->mutable_cpu_data());
   } else if (memory->TakesForm()) {
-    written_ = At(wanted, Hold(memory, wanted)->data());
+    layout_ = Hold(memory, wanted);
+    written_ = At(wanted, layout_->data());
   } else {
     written_ = At(wanted, Scratch(slot, wanted.get_size()));
     plain_ = At(plain, memory->mutable_cpu_data());

@@ -4,6 +4,7 @@
 #ifndef CAFFE_ONEDNN_ENGINE_HPP_
 #define CAFFE_ONEDNN_ENGINE_HPP_
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -73,10 +74,14 @@ class Layout : public SyncedMemory::Form {
   void WritePlain(void* plain, size_t size) const override;
   const Desc& desc() const { return desc_; }
   void* data() const { return buffer_.data(); }
+  // No number in it is larger, by absolute value; infinite where nobody knows.
+  float bound() const { return bound_; }
+  void set_bound(float bound) { bound_ = bound; }
 
  private:
   Desc desc_;
   Buffer buffer_;
+  float bound_ = HUGE_VALF;
 };
 
 const dnnl::engine& Cpu();
@@ -104,6 +109,11 @@ void* Scratch(Slot slot, size_t bytes);
 // into slot.
 dnnl::memory Read(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot);
 
+// The largest of numbers by absolute value; infinite where one is infinite, or none.
+float Largest(Type type, const void* numbers, size_t count);
+// What none of memory's numbers exceeds: a bound that its layout knows, or else the largest itself.
+float BoundOf(SyncedMemory* memory, const Desc& plain);
+
 // Where a layer writes its result in layout wanted: the blob itself where it takes that, else slot, and
 // Finish then writes the blob plain.
 class Result {
@@ -111,10 +121,15 @@ class Result {
   Result(SyncedMemory* memory, const Desc& plain, const Desc& wanted, Slot slot);
   const dnnl::memory& memory() const { return written_; }
   void* data() const { return written_.get_data_handle(); }
+  // For those who read it: no number in it is larger.
+  void set_bound(float bound) {
+    if (layout_) layout_->set_bound(bound);
+  }
   void Finish();
 
  private:
   dnnl::memory written_, plain_;
+  Layout* layout_ = nullptr;
 };
 
 // 64 bits that differ, but for a chance of 2^-64 or so, where data does.

@@ -321,6 +321,7 @@ bool PoolingLayer<float>::OnednnForward(const vector<Blob<float>*>& bottom, cons
   for (int i = 0; i < out.images * pooled_height_; ++i) {
     row(window, i / pooled_height_, i % pooled_height_, in, out, layout->data(), result.data(), mask);
   }
+  result.set_bound(layout->bound());
   result.Finish();
   return true;
 }
