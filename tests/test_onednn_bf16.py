@@ -322,6 +322,24 @@ def test_a_view_of_a_blob_shows_floats(bf16, tmp_path):
         assert difference(ours[name], blob) < 0.02, name
 
 
+def _poisoned(folder: Path) -> np.ndarray:
+    text = (
+        input_layer(2, 16, 9, 9)
+        + conv("c", "x", "c", "num_output: 16 kernel_size: 3")
+        + layer("ReLU", "c", "c")
+    )
+    net = net_of(text, folder)
+    for value in (1, np.nan):
+        net.params["c"][0].data[...] = value
+        net.forward()  # from the second on in one go with the ReLU
+    return net.blobs["c"].data.copy()
+
+
+@needs_bf16
+def test_what_is_no_number_stays_none(bf16, tmp_path):
+    assert np.isnan(bf16(_poisoned, tmp_path)).all()
+
+
 def _of_phase_train(folder: Path) -> list[float]:
     text = input_layer(2, 16, 9, 9) + conv("c", "x", "c", "num_output: 16 kernel_size: 3")
     ours, own = net_of(text, folder, phase=caffe.TRAIN), net_of(text, folder, "CAFFE", phase=caffe.TRAIN)
