@@ -641,10 +641,11 @@ def test_each_kind_of_package_has_what_it_needs_by_itself() -> None:
     assert {"g++", "patch", "libatomic1", "procps", "chromium"} <= kinds["test"]
 
 
-def imported_by(file: Path) -> set[str]:
-    """Packages that a module imports whenever it is imported."""
+def imported_by(file: Path, ever: bool = False) -> set[str]:
+    """Packages that a module imports whenever it is imported, or `ever`."""
     names = set()
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    module = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(module) if ever else module.body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -657,6 +658,7 @@ def test_what_our_programs_and_pycaffe_import_is_installed_without_the_tests_pac
     pycaffe = [file for file in (PREFIX / "python" / "caffe").glob("*.py") if file.name != "draw.py"]
     assert pycaffe  # draw.py is none of what `import caffe` imports
     imported = set().union(*map(imported_by, files + pycaffe))
+    imported |= imported_by(PREFIX / "python" / "caffe" / "io.py", ever=True)  # with the first picture
     imported -= sys.stdlib_module_names | {"data_prep", "tools", "eval", "caffe"}
     text = (ROOT / "tools" / "requirements.txt").read_text().partition("# tests")[0]
     pinned = {line.partition("==")[0] for line in text.splitlines() if "==" in line}
