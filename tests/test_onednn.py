@@ -523,6 +523,24 @@ def test_an_unknown_engine_is_named_and_left_aside(tmp_path):
     assert second.startswith("CPU engine: oneDNN")
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_where_winograd_overflows_nothing_becomes_0(tmp_path, kernel):
+    """Huge inputs and weights so small that their products are not."""
+    text = input_layer(1, 32, 16, 16) + conv(
+        "c", "x", "c", f"num_output: 32 kernel_size: {kernel} bias_term: false"
+    )
+    ours, own = both(text + layer("ReLU", "c", "c"), tmp_path)
+    for net in (ours, own):
+        net.params["c"][0].data[...] = 1e-38
+        net.blobs["x"].data[...] = 1e38
+        for _ in range(3):
+            net.forward()
+    assert (own.blobs["c"].data > 30).all()
+    finite = np.isfinite(ours.blobs["c"].data)
+    assert finite.all() or kernel == 3
+    np.testing.assert_allclose(ours.blobs["c"].data[finite], own.blobs["c"].data[finite], rtol=1e-4)
+
+
 RECTIFIED = (
     conv("c", "x", "c", "num_output: CHANNELS kernel_size: 3 pad: 1")
     + layer("ReLU", "c", "c")

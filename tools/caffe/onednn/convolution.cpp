@@ -17,7 +17,8 @@ using Dims = dnnl::memory::dims;
 using Tag = dnnl::memory::format_tag;
 
 constexpr size_t kWinogradBytes = 60000000;
-// Up to here nothing overflows, also not on the way, in Winograd's transforms.
+// Input, sums of weights and result up to here overflow nowhere, also not on the way in Winograd's
+// transforms.
 constexpr float kNoOverflow = 1e30f;
 
 Desc Layouts(const Dims& dims, Tag tag, Type type = Type::f32) { return Desc(dims, type, tag); }
@@ -253,8 +254,9 @@ float Convolution::BoundOfTop(const Blob<float>& weights, const Blob<float>* bia
   const size_t rows = geometry_.out_channels, count = weights.count();
   const float sum = training_ ? Weights::LargestSumOnce(rows, count, weights.cpu_data())
                               : weights_.LargestSum(rows, count, weights.data().get());
-  const float most = bias ? Largest(Type::f32, bias->cpu_data(), bias->count()) : 0;
-  return BoundOf(bottom->data().get(), Plain(*bottom)) * sum + most;
+  const float in = BoundOf(bottom->data().get(), Plain(*bottom));
+  if (!(in < kNoOverflow && sum < kNoOverflow)) return HUGE_VALF;
+  return in * sum + (bias ? Largest(Type::f32, bias->cpu_data(), bias->count()) : 0);
 }
 
 void Convolution::BackwardWeights(Blob<float>* bottom, Blob<float>* top, float* weights_diff,
