@@ -19,8 +19,8 @@ std::string WhyNoBf16() {
 #endif
 }
 
-// What of it stays FP32, for the log.
-std::string Exception() {
+// A clause for the log.
+std::string WhatStaysFp32() {
 #ifdef USE_ONEDNN
   if (onednn::HasAmx()) return "";
   return "; 3x3 convolutions mostly stay FP32, which Winograd makes faster on a CPU without AMX";
@@ -38,7 +38,7 @@ CpuPrecision Decide() {
   if (precision != "bf16") return {false, ""};
   const std::string why_not = WhyNoBf16();
   LOG_IF(INFO, why_not.empty()) << "CPU precision: bf16 in nets of phase TEST, as CAFFE_CPU_PRECISION asks"
-                                << Exception();
+                                << WhatStaysFp32();
   LOG_IF(WARNING, !why_not.empty()) << "CPU precision: FP32, not bf16 as CAFFE_CPU_PRECISION asks: "
                                     << why_not;
   return {true, why_not};
